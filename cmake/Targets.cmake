@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# mtm_library(NAME SOURCES... [PUBLIC targets...] [PRIVATE targets...])
+#   One library a folder. Its dependencies stand in this one call, so that a new arrow is a line in a diff:
+#   rpc -> generation -> model -> memory_store; text is a leaf; proto is seen by rpc and client only.
+# mtm_program(NAME SOURCES... DEPS targets...)
+# mtm_test(NAME SOURCES... DEPS targets... [LABELS labels...])
+#   A GoogleTest program; each of its tests is one ctest test.
+
+# Protobuf's and LibTorch's generated or inlined code does not stand these; ours does.
+set(MTM_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror)
+if(MTM_SANITIZE)
+  add_compile_options(-fsanitize=${MTM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${MTM_SANITIZE})
+endif()
+
+function(mtm_own_code target)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_compile_options(${target} PRIVATE ${MTM_WARNINGS})
+endfunction()
+
+function(mtm_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  mtm_own_code(${name})
+  target_link_libraries(${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+endfunction()
+
+function(mtm_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  mtm_own_code(${name})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS})
+endfunction()
+
+function(mtm_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  mtm_program(${name} SOURCES ${arg_SOURCES} DEPS ${arg_DEPS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE MTM_TESTDATA="${PROJECT_SOURCE_DIR}/tests/testdata")
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300)
+endfunction()
+include(GoogleTest)
