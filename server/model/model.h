@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_MODEL_MODEL_H_
+#define MTM_SERVER_MODEL_MODEL_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/model/config.h"
+#include "server/model/memory_use.h"
+
+namespace mtm {
+
+class Sequence;
+
+// GPT-2's weights and its forward pass. Const after loading; Step is to be called from one thread at a time,
+// since LibTorch gives each calling thread an OpenMP team of its own.
+class Model {
+ public:
+  // A Hugging Face GPT-2 folder: config.json and model.safetensors or its sharded index.
+  // `device` is "cpu" or "cuda:N". NOT_FOUND: a file is missing. INVALID_ARGUMENT: names the field or tensor at
+  // fault. FAILED_PRECONDITION: no such device here.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::filesystem::path& folder,
+                                                     std::string_view device = "cpu");
+
+  // Random weights (normal, 0.02; seeded) of any shape, made in memory: for benchmarks and tests.
+  static absl::StatusOr<std::unique_ptr<Model>> Random(const ModelConfig& config, uint64_t seed,
+                                                       std::string_view device = "cpu");
+  ~Model();
+
+  const ModelConfig& config() const;
+  // SHA-256 over configuration and tensors as stored, in the order of their names without the `transformer.`
+  // prefix: equal for every way of storing the same weights in the same types.
+  const std::string& fingerprint() const;
+  const std::string& device() const;
+  int64_t parameter_count() const;
+
+  // Runs the pending tokens of each sequence (at least one in each) and leaves their logits with them. The
+  // sequences share the matrix products; what one gets does not depend on the others.
+  // RESOURCE_EXHAUSTED: out of memory. INTERNAL: LibTorch failed. After an error the sequences are unusable.
+  absl::Status Step(std::span<Sequence* const> sequences) const;
+
+  struct Weights;
+  const Weights& weights() const { return *weights_; }
+
+ private:
+  explicit Model(std::unique_ptr<const Weights> weights);
+  std::unique_ptr<const Weights> weights_;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_MODEL_H_

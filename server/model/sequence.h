@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_MODEL_SEQUENCE_H_
+#define MTM_SERVER_MODEL_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "server/model/memory_use.h"
+#include "server/model/model.h"
+
+namespace mtm {
+
+struct SequenceOptions {
+  Mode mode = Mode::kCached;
+  std::vector<MemoryUse> uses;  // valid for the model: layers in range and kept, disjoint
+  int capacity = 0;             // positions that it will hold at most; 1 .. n_ctx
+  bool trace = false;           // collect trace()
+  bool logits = true;           // false: only keys and values are wanted
+};
+
+// One context: its tokens, its key-value cache and what its memories have changed in it. Not thread-safe.
+class Sequence {
+ public:
+  // `model` outlives the sequence.
+  Sequence(const Model& model, SequenceOptions options);
+  ~Sequence();
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  // A copy that goes its own way from here.
+  std::unique_ptr<Sequence> Fork() const;
+
+  // Tokens for the next Model::Step. In exact mode, past the capacity, the oldest are dropped (METHOD 3); in cached
+  // mode the length must stay within it. Precondition: ids within the vocabulary.
+  void Append(std::span<const int32_t> tokens);
+
+  int length() const;  // tokens held, pending ones included
+  int capacity() const;
+  std::span<const int32_t> tokens() const;  // [length]
+
+  // Of the last step. [vocab_size], for the token after the last position.
+  std::span<const float> logits() const;
+  int64_t tokens_heads_changed() const;  // in all layers with a memory
+  int64_t tokens_heads_total() const;
+  // By layer, head, position; empty unless asked for.
+  const std::vector<TraceEntry>& trace() const;
+
+  // Copies keys and values of positions [first, length) of a layer (from 1) and head: [length - first, head_dim].
+  void CopyKeysValues(int layer, int head, int first, std::span<float> keys, std::span<float> values) const;
+
+  // Rows that the last step ran through each layer's block, of `length` rows in all: what exact mode saves.
+  std::span<const int> rows_computed() const;  // [n_layer]
+
+  struct State;  // LibTorch's side
+  State& state() { return *state_; }
+
+ private:
+  explicit Sequence(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_SEQUENCE_H_
