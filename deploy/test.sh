@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "$0")/lib.sh"
+
+usage() {
+  cat <<'END'
+Installs what is missing, builds, and runs the tests with ctest.
+
+Usage: deploy/test.sh [--long | --preset NAME] [-- CTEST_OPTIONS]
+
+  --long          also the tests labelled `long`, then everything again with sanitizers (asan-ubsan, tsan)
+  --preset NAME   release (the default), dev, asan-ubsan or tsan
+
+Examples:
+  deploy/test.sh
+  deploy/test.sh --preset asan-ubsan
+  deploy/test.sh -- -R Tokenizer
+END
+}
+
+# Suppressions say in the file why they are needed. ThreadSanitizer does not see the barriers of an OpenMP runtime
+# that is built without it: one thread.
+sanitizer_environment() {
+  local support=$repo_root/tests/support
+  case $1 in
+    asan-ubsan)
+      export UBSAN_OPTIONS="print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
+      [ ! -e "$support/lsan.supp" ] || export LSAN_OPTIONS="suppressions=$support/lsan.supp${LSAN_OPTIONS:+:$LSAN_OPTIONS}" ;;
+    tsan)
+      export OMP_NUM_THREADS=1
+      [ ! -e "$support/tsan.supp" ] || export TSAN_OPTIONS="suppressions=$support/tsan.supp${TSAN_OPTIONS:+:$TSAN_OPTIONS}" ;;
+  esac
+}
+
+# run_tests PRESET CTEST_OPTIONS...; in a subshell, so that one preset's environment is not the next one's.
+run_tests() (
+  local preset=$1
+  shift
+  configure "$preset"
+  build "$preset"
+  sanitizer_environment "$preset"
+  say "Testing $(build_dir "$preset")/"
+  ctest --test-dir "$repo_root/$(build_dir "$preset")" --output-on-failure -j"$(nproc)" "$@"
+)
+
+main() {
+  local presets=(release) selection=(-LE long)
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --long) presets=(release asan-ubsan tsan) selection=() ;;
+      --preset) [ $# -gt 1 ] || die "--preset takes a name"; presets=("$2") && shift ;;
+      --) shift && break ;;
+      -h | --help) usage && exit ;;
+      *) die "unknown option $1; see deploy/test.sh --help" ;;
+    esac
+    shift
+  done
+  set_up "$build_packages" "$test_packages"
+  local preset
+  for preset in "${presets[@]}"; do
+    run_tests "$preset" ${selection[@]+"${selection[@]}"} "$@"
+    selection=(-LE long)
+  done
+}
+
+main "$@"
