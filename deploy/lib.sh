@@ -37,6 +37,8 @@ reason_in() {
     echo "the network cannot be reached"
   elif grep -qE "Unable to locate package|has no installation candidate" "$log"; then
     echo "apt does not know $(sed -nE "s/.*(Unable to locate package|Package '?)([^ ']+).*/\2/p" "$log" | sort -u | paste -sd' '); its lists are empty or this release does not have it"
+  elif grep -qE "^dpkg: error processing" "$log"; then
+    echo "dpkg cannot install $(sed -nE 's/^dpkg: error processing [a-z]+ ([^ ]+).*/\1/p' "$log" | sort -u | paste -sd' ')"
   elif grep -qE "No matching distribution found" "$log"; then
     echo "the package index does not have $(sed -nE 's/.*No matching distribution found for ([^ ]+).*/\1/p' "$log" | head -n1)"
   fi
@@ -150,12 +152,13 @@ check_root() {
 }
 
 apt_install() {
-  local options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o APT::Status-Fd=1)
+  local options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o APT::Status-Fd=3)
   check_root "$@"
   start_log apt
   # A third-party source that cannot be read is no reason to stop: the installation says whether the packages came.
   as_root apt-get update >"$log_file" 2>&1 || true
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "$@" 2>&1 | apt_progress ||
+  # The descriptor is opened beyond sudo, which would close it.
+  as_root sh -c 'DEBIAN_FRONTEND=noninteractive exec apt-get "$@" 3>&1' sh install "${options[@]}" "$@" 2>&1 | apt_progress ||
     die_with_log "installing Debian packages"
   end_log
 }
