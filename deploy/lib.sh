@@ -134,7 +134,7 @@ need_packages() {
   mapfile -t missing < <(missing_of "$(printf '%s\n' "$@")")
   [ ${#missing[@]} -gt 0 ] || return 0
   on_debian || die "this system has no apt; please install these yourself (Debian's names): ${missing[*]}"
-  say "Installing ${#missing[@]} Debian packages: ${missing[*]}"
+  say "Installing Debian packages: ${missing[*]}"
   apt_install "${missing[@]}"
 }
 
