@@ -27,7 +27,9 @@ die_with_log() {
 
 reason_in() {
   local log=$1
-  if grep -qiE "no space left on device|enough free space" "$log"; then
+  if grep -q "Operation cancelled by user" "$log"; then
+    echo "it was interrupted"
+  elif grep -qiE "no space left on device|enough free space" "$log"; then
     echo "the disk is full"
   elif grep -qE "DO NOT MATCH THE HASHES" "$log"; then
     echo "a downloaded file does not have the pinned hash and was thrown away; the package index or the mirror serves something else"
@@ -211,7 +213,7 @@ need_libtorch() {
   [ "$(uname -sm)" = "Linux x86_64" ] ||
     die "LibTorch is fetched for Linux on x86_64 only, this is $(uname -sm): unpack LibTorch 2.7 or newer yourself and name its folder in CMAKE_PREFIX_PATH"
   find_pip
-  mkdir -p "$(cache_dir)" || die "cannot make $(cache_dir); MTM_CACHE_DIR names another place"
+  mkdir -p "$(cache_dir)" 2>/dev/null || die "cannot make $(cache_dir); MTM_CACHE_DIR names another place"
   ( # The lock lets two builds share a cache; in a subshell, so that it and the trap end with it.
     flock 9 || die "cannot lock $(cache_dir)/.lock"
     [ -e "$(libtorch_prefix)/lib/libtorch_cpu.so" ] || fetch_libtorch
@@ -249,10 +251,10 @@ fetch_libtorch() {
   mv -T "$stage/tree" "$cache/libtorch-$libtorch_version-$flavour"
 }
 
-# check_space FOLDER FLAVOUR: the wheels and what is unpacked lie side by side for a while.
+# check_space FOLDER FLAVOUR: for a while every wheel is there twice (pip copies it), later beside what is unpacked.
 check_space() {
   local need free
-  case $2 in cpu) need=1200 ;; cuda) need=5000 ;; esac
+  case $2 in cpu) need=1200 ;; cuda) need=5600 ;; esac
   free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
   [ "$free" -ge "$need" ] ||
     die "the disk of $1 is too full: fetching LibTorch takes $need MB and $free MB are free; MTM_CACHE_DIR names another place"
