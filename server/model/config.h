@@ -15,7 +15,8 @@ struct ModelConfig {
   int n_layer = 0;
   int n_head = 0;
   int n_embd = 0;
-  int n_ctx = 0;
+  int n_ctx = 0;    // n_positions, where the file has that
+  int n_inner = 0;  // hidden size of the MLP; 4 * n_embd unless the file says otherwise
   int vocab_size = 0;
   double layer_norm_epsilon = 1e-5;
   std::optional<int> end_of_text;  // eos_token_id

@@ -7,7 +7,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,11 +26,11 @@ class Model {
   // `device` is "cpu" or "cuda:N". NOT_FOUND: a file is missing. INVALID_ARGUMENT: names the field or tensor at
   // fault. FAILED_PRECONDITION: no such device here.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::filesystem::path& folder,
-                                                     std::string_view device = "cpu");
+                                                     const std::string& device = "cpu");
 
   // Random weights (normal, 0.02; seeded) of any shape, made in memory: for benchmarks and tests.
   static absl::StatusOr<std::unique_ptr<Model>> Random(const ModelConfig& config, uint64_t seed,
-                                                       std::string_view device = "cpu");
+                                                       const std::string& device = "cpu");
   ~Model();
 
   const ModelConfig& config() const;

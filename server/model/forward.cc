@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forward pass over a batch of sequences, each with the rows that it must recompute: one row for a plain or cached
+// step, all rows from the first changed one in exact mode (METHOD 2 and 4). Products with the weights run over the
+// rows of all sequences together; attention runs for each sequence by itself.
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "server/model/model.h"
+#include "server/model/sequence.h"
+#include "server/model/sequence_state.h"
+#include "server/model/torch_status.h"
+#include "server/model/weights.h"
+
+namespace mtm {
+namespace {
+
+using at::Tensor;
+using SequenceState = Sequence::State;
+
+// A sequence's rows in the batch, at the layer that is being run.
+struct Rows {
+  SequenceState* sequence;
+  int first;         // first position run
+  int64_t offset;    // of that position in the packed rows
+  int end() const { return sequence->length(); }
+  int count() const { return end() - first; }
+};
+
+int64_t AssignOffsets(std::vector<Rows>& batch) {
+  int64_t offset = 0;
+  for (Rows& rows : batch) {
+    rows.offset = offset;
+    offset += rows.count();
+  }
+  return offset;
+}
+
+Tensor Concatenate(std::vector<Tensor> parts) { return parts.size() == 1 ? std::move(parts[0]) : at::cat(parts, 0); }
+
+// [n, n_embd] -> [n_head, n, head_dim]
+Tensor SplitHeads(const Tensor& rows, int n_head) {
+  return rows.view({rows.size(0), n_head, rows.size(1) / n_head}).transpose(0, 1);
+}
+
+// Added to the scores of rows [first, first + n_rows) over positions [0, first + n_rows): -inf where a row would see
+// a later position.
+Tensor CausalMask(int first, int n_rows, c10::Device device) {
+  return at::full({n_rows, first + n_rows}, -std::numeric_limits<float>::infinity(),
+                  at::device(device).dtype(at::kFloat))
+      .triu_(first + 1);
+}
+
+// softmax(Q K^T / sqrt(d) + causal mask) V for rows [first, end) of one sequence. query: [n_head, end - first, head_dim];
+// key, value: caches, [n_head, capacity, head_dim]. Returns [end - first, n_embd].
+Tensor Attend(const Tensor& query, const Tensor& key, const Tensor& value, int first, int end) {
+  const Tensor k = key.narrow(1, 0, end).unsqueeze(0), v = value.narrow(1, 0, end).unsqueeze(0);
+  const bool is_square = first == 0, is_last_row = end - first == 1;
+  std::optional<Tensor> mask;
+  if (!is_square && !is_last_row) mask = CausalMask(first, end - first, key.device());
+  const Tensor out = at::scaled_dot_product_attention(query.unsqueeze(0), k, v, mask, /*dropout_p=*/0.0,
+                                                      /*is_causal=*/is_square && !is_last_row);
+  return out.squeeze(0).transpose(0, 1).reshape({end - first, query.size(0) * query.size(2)});
+}
+
+// s of METHOD 2: the newest row's attention, [n_head, end]. query: [n_head, 1, head_dim].
+Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
+  const Tensor scores = at::bmm(query, key.narrow(1, 0, end).transpose(1, 2)).squeeze(1);
+  return at::softmax(scores.div_(std::sqrt(static_cast<double>(query.size(2)))), -1);
+}
+
+// Runs one layer's attention for one sequence, whose queries, keys and values of `rows` are q, k, v
+// [n_head, count, head_dim] and whose input rows are x. Moves rows.first down to the first row whose output changes.
+// Returns the attention's output and leaves the residual rows in x.
+Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, const Tensor& v, bool is_last_layer,
+                      Tensor& x) {
+  SequenceState& s = *rows.sequence;
+  const int first = rows.first, end = rows.end();
+  layer.key.narrow(1, first, end - first).copy_(k);
+  layer.value.narrow(1, first, end - first).copy_(v);
+  Tensor value = layer.value;
+
+  if (layer.memory) {
+    MemoryLayer& memory = *layer.memory;
+    memory.SetRows(first, q, v);
+    if (layer.input.defined()) layer.input.narrow(0, first, end - first).copy_(x);
+    const Tensor attention = LastRowAttention(q.narrow(1, end - first - 1, 1), layer.key, end);
+    const int first_changed = memory.Update(attention, layer.key, layer.value);
+    s.tokens_heads_changed += memory.n_selected();
+    s.tokens_heads_total += attention.numel();
+    if (s.options.trace) memory.AppendTrace(s.trace);
+    value = memory.mixed_values();
+    if (s.options.mode == Mode::kExact && first_changed < first && !is_last_layer) {
+      rows.first = first_changed;
+      q = memory.queries().narrow(1, first_changed, end - first_changed);
+      x = layer.input.narrow(0, first_changed, end - first_changed);
+    }
+  }
+  if (is_last_layer) {  // nothing reads the other rows
+    x = x.narrow(0, x.size(0) - 1, 1);
+    q = q.narrow(1, q.size(1) - 1, 1);
+    rows.first = end - 1;
+  }
+  return Attend(q, layer.key, value, rows.first, end);
+}
+
+// Attention of all sequences in block `index`; x [rows, n_embd] is the block's input, and becomes the residual rows
+// that go on. Returns the attention's output, [rows, n_embd].
+Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& batch, Tensor& x) {
+  const Block& block = weights.blocks[index];
+  const int n_head = weights.config.n_head, d = weights.config.n_embd;
+  const bool is_last_layer = index + 1 == weights.config.n_layer;
+  const Tensor qkv = block.c_attn(block.ln_1(x));
+  std::vector<Tensor> outputs, residuals;
+  for (Rows& rows : batch) {
+    const int64_t count = rows.count();
+    const Tensor own = qkv.narrow(0, rows.offset, count);
+    Tensor residual = x.narrow(0, rows.offset, count);
+    outputs.push_back(AttendSequence(rows.sequence->layers[index], rows, SplitHeads(own.narrow(1, 0, d), n_head),
+                                     SplitHeads(own.narrow(1, d, d), n_head),
+                                     SplitHeads(own.narrow(1, 2 * d, d), n_head), is_last_layer, residual));
+    residuals.push_back(residual);
+    rows.sequence->rows_computed[index] = rows.count();
+  }
+  if (AssignOffsets(batch) != x.size(0) || is_last_layer) x = Concatenate(std::move(residuals));
+  return Concatenate(std::move(outputs));
+}
+
+void RunBlock(const Model::Weights& weights, int index, std::vector<Rows>& batch, Tensor& x) {
+  const Block& block = weights.blocks[index];
+  const Tensor attention = AttendBatch(weights, index, batch, x);
+  x = x + block.c_proj(attention);
+  x.add_(block.mlp_c_proj(at::gelu(block.mlp_c_fc(block.ln_2(x)), "tanh")));
+}
+
+// Embeddings of all pending rows.
+Tensor EmbedBatch(const Model::Weights& weights, const std::vector<Rows>& batch, int64_t n_rows) {
+  const Tensor tokens = at::empty({n_rows}, at::kLong), positions = at::empty({n_rows}, at::kLong);
+  int64_t* const token = tokens.mutable_data_ptr<int64_t>();
+  int64_t* const position = positions.mutable_data_ptr<int64_t>();
+  for (const Rows& rows : batch) {
+    for (int i = 0; i < rows.count(); ++i) {
+      token[rows.offset + i] = rows.sequence->tokens[rows.first + i];
+      position[rows.offset + i] = rows.first + i;
+    }
+  }
+  return weights.Embed(tokens.to(weights.device), positions.to(weights.device));
+}
+
+// x: the last row of each sequence, [n_sequences, n_embd].
+void StoreLogits(const Model::Weights& weights, const std::vector<Rows>& batch, const Tensor& x) {
+  const auto wants_logits = [](const Rows& rows) { return rows.sequence->options.logits; };
+  if (std::none_of(batch.begin(), batch.end(), wants_logits)) return;
+  const Tensor logits = weights.head(weights.ln_f(x)).to(at::kCPU).contiguous();
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const float* const row = logits.const_data_ptr<float>() + i * weights.config.vocab_size;
+    batch[i].sequence->logits.assign(row, row + weights.config.vocab_size);
+  }
+}
+
+std::vector<Rows> BeginStep(std::span<Sequence* const> sequences) {
+  std::vector<Rows> batch;
+  for (Sequence* sequence : sequences) {
+    SequenceState& s = sequence->state();
+    s.tokens_heads_changed = s.tokens_heads_total = 0;
+    s.trace.clear();
+    batch.push_back({&s, s.n_computed, 0});
+  }
+  return batch;
+}
+
+}  // namespace
+
+absl::Status Model::Step(std::span<Sequence* const> sequences) const {
+  return TorchToStatus([&] {
+    const c10::InferenceMode inference;
+    std::vector<Rows> batch = BeginStep(sequences);
+    Tensor x = EmbedBatch(*weights_, batch, AssignOffsets(batch));
+    for (int index = 0; index < weights_->config.n_layer; ++index) RunBlock(*weights_, index, batch, x);
+    StoreLogits(*weights_, batch, x);
+    for (Rows& rows : batch) rows.sequence->n_computed = rows.end();
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace mtm

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to server/model: includes LibTorch.
+#ifndef MTM_SERVER_MODEL_LINEAR_H_
+#define MTM_SERVER_MODEL_LINEAR_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+namespace mtm {
+
+// y = x W^T + b. On the CPU W is repacked once for oneDNN, whose product was found to give each row the same bits
+// whatever the number of rows, from 2 rows on (tests/model/linear_test.cc); at::linear does not, and is slower.
+class Linear {
+ public:
+  // `weight` [n_out, n_in], float32, on the device that will run it; `bias` [n_out] or undefined.
+  Linear(const at::Tensor& weight, at::Tensor bias);
+
+  // x [n, n_in] -> [n, n_out]
+  at::Tensor operator()(const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_;  // packed, or as given
+  at::Tensor bias_;
+  bool packed_ = false;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_LINEAR_H_

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/model/mix.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace mtm {
+namespace {
+
+// In double: TS = 1000 makes a float's rounding visible in the weights.
+double Dot(std::span<const float> a, const float* b) {
+  return std::transform_reduce(a.begin(), a.end(), b, 0.0, std::plus<>(),
+                               [](float x, float y) { return double(x) * y; });
+}
+
+// Softmax in place.
+void Softmax(std::span<double> scores) {
+  const double max = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (double& score : scores) sum += score = std::exp(score - max);
+  for (double& score : scores) score /= sum;
+}
+
+}  // namespace
+
+Mix RankAndMix(const MemoryParameters& parameters, const OwnRow& own, std::span<const float> keys,
+               std::span<const float> values, std::span<const Neighbour> neighbours, std::span<float> mixed) {
+  const size_t d = own.query.size();
+  const bool own_competes = parameters.method != Method::kType2;
+  const double scale = parameters.score_scale / std::sqrt(double(d));
+
+  // Candidates: the own row first, where it competes.
+  std::vector<double> weights;
+  std::vector<const float*> candidate_values;
+  if (own_competes) {
+    weights.push_back(Dot(own.query, own.key.data()) * scale);
+    candidate_values.push_back(own.value.data());
+  }
+  for (const Neighbour& neighbour : neighbours) {
+    weights.push_back(Dot(own.query, keys.data() + neighbour.position * d) * scale);
+    candidate_values.push_back(values.data() + neighbour.position * d);
+  }
+  Softmax(weights);
+
+  const double residual = parameters.method == Method::kType1 ? 0 : parameters.residual_fraction;
+  for (size_t i = 0; i < d; ++i) {
+    double m = 0;
+    for (size_t c = 0; c < weights.size(); ++c) m += weights[c] * candidate_values[c][i];
+    mixed[i] = static_cast<float>((1 - residual) * m + residual * own.value[i]);
+  }
+  Mix mix;
+  mix.own_weight = own_competes ? static_cast<float>(weights[0]) : 0.f;
+  mix.weights.assign(weights.begin() + (own_competes ? 1 : 0), weights.end());
+  return mix;
+}
+
+}  // namespace mtm

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/model/model.h"
+
+#include <ATen/Context.h>
+#include <ATen/Functions.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "server/model/checkpoint.h"
+#include "server/model/fingerprint.h"
+#include "server/model/torch_status.h"
+#include "server/model/weights.h"
+
+namespace mtm {
+namespace {
+
+using at::Tensor;
+
+at::ScalarType TorchType(absl::string_view dtype) {
+  return dtype == "F16" ? at::kHalf : dtype == "BF16" ? at::kBFloat16 : at::kFloat;
+}
+
+// A view of the mapped bytes, which keeps their file open.
+Tensor View(const TensorView& view, const Checkpoint& checkpoint) {
+  auto* data = const_cast<std::byte*>(view.bytes.data());
+  const at::ScalarType type = TorchType(view.dtype);
+  Tensor tensor = at::from_blob(data, view.shape, [files = checkpoint.files](void*) {}, type);
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) == 0;
+  if (aligned) return tensor;
+  // The format does not promise alignment, though every writer pads its header.
+  Tensor copy = at::empty(view.shape, type);
+  std::memcpy(copy.mutable_data_ptr(), data, view.bytes.size());
+  return copy;
+}
+
+absl::Status CheckDevice(const std::string& device) {
+  return TorchToStatus([&] {
+    const c10::Device parsed(device);
+    if (parsed.is_cpu()) return absl::OkStatus();
+    if (!parsed.is_cuda()) {
+      return absl::InvalidArgumentError(absl::StrCat("device \"", device, "\": expected cpu or cuda:N"));
+    }
+    const int count = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+    if (parsed.index() < count) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat("device \"", device, "\": this machine and this LibTorch offer ", count, " CUDA devices"));
+  });
+}
+
+}  // namespace
+
+Model::Model(std::unique_ptr<const Weights> weights) : weights_(std::move(weights)) {}
+Model::~Model() = default;
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& folder, const std::string& device) {
+  if (absl::Status status = CheckDevice(device); !status.ok()) return status;
+  auto checkpoint = Checkpoint::Open(folder);
+  if (!checkpoint.ok()) return checkpoint.status();
+  std::unique_ptr<Model> model;
+  absl::Status status = TorchToStatus([&] {
+    const c10::InferenceMode inference;
+    const c10::Device target{device};
+    model.reset(new Model(BuildWeights(
+        checkpoint->config, checkpoint->fingerprint, device,
+        [&](const std::string& name) { return View(checkpoint->tensors.at(name), *checkpoint).to(target); })));
+    return absl::OkStatus();
+  });
+  // The packed copies are what is used from here on; the embeddings' rows come back page by page.
+  for (const auto& file : checkpoint->files) file->ReleasePages();
+  if (!status.ok()) return status;
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, uint64_t seed,
+                                                     const std::string& device) {
+  if (absl::Status status = CheckDevice(device); !status.ok()) return status;
+  std::unique_ptr<Model> model;
+  absl::Status status = TorchToStatus([&] {
+    const c10::InferenceMode inference;
+    at::Generator generator = at::globalContext().defaultGenerator(at::kCPU).clone();
+    generator.set_current_seed(seed);
+    const auto shapes = ExpectedTensors(config);
+    const auto source = [&](const std::string& name) {
+      const bool is_norm_weight = name.find("ln_") != std::string::npos && name.ends_with(".weight");
+      Tensor tensor = at::empty(shapes.at(name), at::kFloat).normal_(is_norm_weight ? 1.0 : 0.0, 0.02, generator);
+      return tensor.to(c10::Device{device});
+    };
+    model.reset(new Model(BuildWeights(config, SeedFingerprint(config, seed), device, source)));
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return model;
+}
+
+const ModelConfig& Model::config() const { return weights_->config; }
+const std::string& Model::fingerprint() const { return weights_->fingerprint; }
+const std::string& Model::device() const { return weights_->device_name; }
+int64_t Model::parameter_count() const { return weights_->parameter_count; }
+
+}  // namespace mtm

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to server/model: includes LibTorch.
+#ifndef MTM_SERVER_MODEL_SEQUENCE_STATE_H_
+#define MTM_SERVER_MODEL_SEQUENCE_STATE_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "server/model/memory_layer.h"
+#include "server/model/sequence.h"
+
+namespace mtm {
+
+// What a sequence keeps of one layer.
+struct LayerState {
+  at::Tensor key, value;              // the key-value cache, [n_head, capacity, head_dim]
+  std::optional<MemoryLayer> memory;  // where a memory is active
+  at::Tensor input;                   // [capacity, n_embd], rows of the layer's input: exact mode, with a memory
+};
+
+struct Sequence::State {
+  const Model::Weights* weights;
+  SequenceOptions options;
+  std::vector<int32_t> tokens;
+  int n_computed = 0;  // leading tokens that the caches hold
+  std::vector<LayerState> layers;
+
+  // Of the last step.
+  std::vector<float> logits;
+  int64_t tokens_heads_changed = 0, tokens_heads_total = 0;
+  std::vector<TraceEntry> trace;
+  std::vector<int> rows_computed;
+
+  int length() const { return static_cast<int>(tokens.size()); }
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_SEQUENCE_STATE_H_

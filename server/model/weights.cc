@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/model/weights.h"
+
+#include <ATen/Functions.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace mtm {
+
+using at::Tensor;
+
+namespace {
+
+class Builder {
+ public:
+  Builder(const ModelConfig& config, const std::function<Tensor(const std::string&)>& source)
+      : config_(config), source_(source) {}
+
+  // float32
+  Tensor Get(const std::string& name) { return Stored(name).to(at::kFloat); }
+
+  Tensor Stored(const std::string& name) {
+    Tensor tensor = source_(name);
+    count_ += tensor.numel();
+    return tensor;
+  }
+
+  LayerNorm Norm(const std::string& name) {
+    return {Get(absl::StrCat(name, ".weight")), Get(absl::StrCat(name, ".bias")), config_.layer_norm_epsilon};
+  }
+
+  // GPT-2's Conv1D keeps [n_in, n_out].
+  Linear Conv1d(const std::string& name) {
+    return Linear(Get(absl::StrCat(name, ".weight")).t(), Get(absl::StrCat(name, ".bias")));
+  }
+
+  Block Layer(int layer) {
+    const std::string block = absl::StrCat("h.", layer, ".");
+    return {Norm(block + "ln_1"),          Norm(block + "ln_2"),     Conv1d(block + "attn.c_attn"),
+            Conv1d(block + "attn.c_proj"), Conv1d(block + "mlp.c_fc"), Conv1d(block + "mlp.c_proj")};
+  }
+
+  int64_t count() const { return count_; }
+
+ private:
+  const ModelConfig& config_;
+  const std::function<Tensor(const std::string&)>& source_;
+  int64_t count_ = 0;
+};
+
+}  // namespace
+
+Tensor LayerNorm::operator()(const Tensor& x) const {
+  return at::layer_norm(x, {x.size(-1)}, weight, bias, epsilon);
+}
+
+Tensor Model::Weights::Embed(const Tensor& tokens, const Tensor& positions) const {
+  return wte.index_select(0, tokens).to(at::kFloat).add_(wpe.index_select(0, positions).to(at::kFloat));
+}
+
+std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, std::string fingerprint,
+                                                   std::string device_name,
+                                                   const std::function<Tensor(const std::string&)>& source) {
+  Builder builder(config, source);
+  const Tensor wte = builder.Stored("wte.weight"), wpe = builder.Stored("wpe.weight");
+  std::vector<Block> blocks;
+  for (int layer = 0; layer < config.n_layer; ++layer) blocks.push_back(builder.Layer(layer));
+  LayerNorm ln_f = builder.Norm("ln_f");
+  const c10::Device device(device_name);
+  return std::unique_ptr<const Model::Weights>(
+      new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, builder.count(), wte, wpe,
+                         std::move(blocks), std::move(ln_f), Linear(wte.to(at::kFloat), Tensor())});
+}
+
+}  // namespace mtm

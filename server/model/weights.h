@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to server/model: includes LibTorch.
+#ifndef MTM_SERVER_MODEL_WEIGHTS_H_
+#define MTM_SERVER_MODEL_WEIGHTS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "server/model/linear.h"
+#include "server/model/model.h"
+
+namespace mtm {
+
+struct LayerNorm {
+  at::Tensor weight, bias;  // [n_embd]
+  double epsilon;
+
+  at::Tensor operator()(const at::Tensor& x) const;  // [n, n_embd] -> [n, n_embd]
+};
+
+struct Block {
+  LayerNorm ln_1, ln_2;
+  Linear c_attn;      // n_embd -> 3 n_embd: q, k, v
+  Linear c_proj;      // n_embd -> n_embd
+  Linear mlp_c_fc;    // n_embd -> n_inner
+  Linear mlp_c_proj;  // n_inner -> n_embd
+};
+
+// GPT-2 on a device, computed in float32 whatever the checkpoint's types.
+struct Model::Weights {
+  ModelConfig config;
+  std::string fingerprint;
+  std::string device_name;
+  c10::Device device;
+  int64_t parameter_count = 0;
+
+  at::Tensor wte;  // [vocab_size, n_embd], as stored: gathered rows are converted
+  at::Tensor wpe;  // [n_ctx, n_embd], as stored
+  std::vector<Block> blocks;
+  LayerNorm ln_f;
+  Linear head;  // n_embd -> vocab_size; wte's rows
+
+  // Token plus position embeddings [n, n_embd], float32.
+  at::Tensor Embed(const at::Tensor& tokens, const at::Tensor& positions) const;
+};
+
+// Makes weights from a source of named tensors (Checkpoint's names), each of the expected shape and on `device`.
+std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, std::string fingerprint,
+                                                   std::string device_name,
+                                                   const std::function<at::Tensor(const std::string&)>& source);
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_WEIGHTS_H_
