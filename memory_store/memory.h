@@ -61,9 +61,9 @@ class Memory {
   std::span<const float> keys(int layer, int head) const;
   std::span<const float> values(int layer, int head) const;
 
-  // For each of the queries [n, head_dim] the min(k, n_tokens) nearest stored keys, nearest first, equal distances
-  // by lower position; laid out [n, min(k, n_tokens)]. Distances are recomputed directly from the differences:
-  // FAISS's batched L2 cancels in float32 (METHOD: Search). Precondition: k >= 1, and as above.
+  // For each of the queries [n, head_dim] the min(k, n_tokens) nearest stored keys, nearest first, equal
+  // distances by lower position; laid out [n, min(k, n_tokens)]. Distances are recomputed directly from the
+  // differences: FAISS's batched L2 cancels in float32 (METHOD: Search). Precondition: k >= 1, and as above.
   std::vector<Neighbour> Search(int layer, int head, std::span<const float> queries, int k) const;
 
  private:

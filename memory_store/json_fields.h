@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading fields of a JSON object that somebody else may have written: no exceptions, no silent conversions.
+#ifndef MTM_MEMORY_STORE_JSON_FIELDS_H_
+#define MTM_MEMORY_STORE_JSON_FIELDS_H_
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+
+namespace mtm {
+
+// The integer within [0, max], or DATA_LOSS naming the field.
+inline absl::StatusOr<int64_t> IntField(const nlohmann::json& object, const char* key,
+                                        int64_t max = std::numeric_limits<int64_t>::max()) {
+  const auto field = object.find(key);
+  if (field == object.end() || !field->is_number_unsigned() ||
+      field->get<uint64_t>() > static_cast<uint64_t>(max)) {
+    return absl::DataLossError(absl::StrCat("field '", key, "' is not an integer from 0 to ", max));
+  }
+  return static_cast<int64_t>(field->get<uint64_t>());
+}
+
+// The string, or DATA_LOSS naming the field.
+inline absl::StatusOr<std::string> StringField(const nlohmann::json& object, const char* key) {
+  const auto field = object.find(key);
+  if (field == object.end() || !field->is_string()) {
+    return absl::DataLossError(absl::StrCat("field '", key, "' is not a string"));
+  }
+  return field->get<std::string>();
+}
+
+}  // namespace mtm
+
+#endif  // MTM_MEMORY_STORE_JSON_FIELDS_H_
