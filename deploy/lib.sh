@@ -38,11 +38,11 @@ reason_in() {
   elif grep -qE "(Temporary failure|Could not|failure in name) resolv|Could not connect|Cannot initiate the connection|establish a new connection|Connection (refused|reset|broken)|Connection.* timed out|ReadTimeout|Network is unreachable|No route to host|ProxyError|IncompleteRead|Failed to fetch" "$log"; then
     echo "the network cannot be reached"
   elif grep -qE "Unable to locate package|has no installation candidate" "$log"; then
-    echo "apt does not know $(sed -nE "s/.*(Unable to locate package|Package '?)([^ ']+).*/\2/p" "$log" | sort -u | paste -sd' '); its lists are empty or this release does not have it"
+    echo "apt does not know $(sed -nE "s/.*(Unable to locate package|Package) '?([^ ']+).*/\2/p" "$log" | sort -u | paste -sd' '); its lists are empty or this release does not have it"
   elif grep -qE "^dpkg: error processing" "$log"; then
     echo "dpkg cannot install $(sed -nE 's/^dpkg: error processing [a-z]+ ([^ ]+).*/\1/p' "$log" | sort -u | paste -sd' ')"
   elif grep -qE "No matching distribution found" "$log"; then
-    echo "the package index does not have $(sed -nE 's/.*No matching distribution found for ([^ ]+).*/\1/p' "$log" | head -n1)"
+    echo "the package index cannot be reached or does not have $(sed -nE 's/.*No matching distribution found for ([^ ]+).*/\1/p' "$log" | head -n1)"
   fi
 }
 
@@ -98,6 +98,11 @@ on_debian() {
   command -v apt-get >/dev/null && command -v dpkg-query >/dev/null
 }
 
+prefix_path() {
+  local path=${CMAKE_PREFIX_PATH:-}
+  echo "${path//[:;]/ }"
+}
+
 # A system without dpkg: is the file there, in the usual places or under CMAKE_PREFIX_PATH?
 is_found() {
   local kind=${1%%:*} what=${1#*:} dir
@@ -105,12 +110,12 @@ is_found() {
     command) command -v "$what" >/dev/null ;;
     python) python3 -c "import $what" 2>/dev/null ;;
     header)
-      for dir in /usr /usr/local ${CMAKE_PREFIX_PATH//[:;]/ }; do
+      for dir in /usr /usr/local $(prefix_path); do
         [ ! -e "$dir/include/$what" ] || return 0
       done
       return 1 ;;
     library)
-      for dir in /usr /usr/local ${CMAKE_PREFIX_PATH//[:;]/ }; do
+      for dir in /usr /usr/local $(prefix_path); do
         ! compgen -G "$dir/lib*/$what" >/dev/null && ! compgen -G "$dir/lib/*/$what" >/dev/null || return 0
       done
       return 1 ;;
@@ -201,7 +206,7 @@ libtorch_prefix() {
 # A LibTorch of the user's own, on CMAKE_PREFIX_PATH, is left to CMake.
 has_own_libtorch() {
   local dir
-  for dir in ${CMAKE_PREFIX_PATH:+${CMAKE_PREFIX_PATH//[:;]/ }}; do
+  for dir in $(prefix_path); do
     ! compgen -G "$dir/lib*/libtorch_cpu.so" >/dev/null || return 0
   done
   return 1
