@@ -19,13 +19,14 @@ namespace mtm {
 // GPT-2's byte-level BPE. Immutable and thread-safe.
 class Tokenizer {
  public:
-  // From `tokenizer.json`, or `vocab.json` and `merges.txt`, of a model folder.
-  // NOT_FOUND: the folder has none of them. INVALID_ARGUMENT: one is malformed; the message names file and fault.
+  // From a model folder's `vocab.json` and `merges.txt`, or where not both are there, its `tokenizer.json`.
+  // NOT_FOUND: neither is there. INVALID_ARGUMENT: a file is malformed, or not GPT-2's kind of tokenizer; the
+  // message names file and fault.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::filesystem::path& folder);
   ~Tokenizer();
 
-  // Ordinary encoding: `<|endoftext|>` in a text is plain characters. Time is linear in the text's length.
-  // INVALID_ARGUMENT: no UTF-8; the message names the byte's offset.
+  // Ordinary encoding: `<|endoftext|>` in a text is plain characters. Time is O(n log n) at most.
+  // INVALID_ARGUMENT: no UTF-8, the message names the byte's offset; or 4 GiB and more.
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const;
 
   // The bytes that a token stands for; empty for an id that the vocabulary does not have.
