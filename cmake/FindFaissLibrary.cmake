@@ -6,7 +6,6 @@ find_path(Faiss_INCLUDE_DIR NAMES faiss/Index.h)
 find_library(Faiss_LIBRARY NAMES faiss)
 find_package(BLAS REQUIRED)
 find_package(LAPACK REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 if(Faiss_INCLUDE_DIR)
   file(STRINGS ${Faiss_INCLUDE_DIR}/faiss/Index.h _version_lines REGEX "define FAISS_VERSION_(MAJOR|MINOR|PATCH) [0-9]+")
   string(REGEX REPLACE ".*MAJOR ([0-9]+).*MINOR ([0-9]+).*PATCH ([0-9]+).*" "\\1.\\2.\\3" FaissLibrary_VERSION "${_version_lines}")
@@ -19,6 +18,7 @@ if(FaissLibrary_FOUND AND NOT TARGET Faiss::Faiss)
   set_target_properties(Faiss::Faiss PROPERTIES
     IMPORTED_LOCATION ${Faiss_LIBRARY}
     INTERFACE_INCLUDE_DIRECTORIES ${Faiss_INCLUDE_DIR})
-  target_link_libraries(Faiss::Faiss INTERFACE OpenMP::OpenMP_CXX LAPACK::LAPACK BLAS::BLAS)
+  # GNU's OpenMP by name: a program with LibTorch finds LibTorch's own copy first, and has one thread pool.
+  target_link_libraries(Faiss::Faiss INTERFACE gomp LAPACK::LAPACK BLAS::BLAS)
 endif()
 mark_as_advanced(Faiss_INCLUDE_DIR Faiss_LIBRARY)

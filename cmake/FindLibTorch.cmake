@@ -26,20 +26,14 @@ find_package_handle_standard_args(LibTorch
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   add_library(LibTorch::LibTorch INTERFACE IMPORTED)
   target_include_directories(LibTorch::LibTorch SYSTEM INTERFACE ${LibTorch_INCLUDE_DIR})
-  get_filename_component(_lib_dir ${LibTorch_CPU_LIBRARY} DIRECTORY)
   # The CUDA wheel's libtorch_cpu needs CUDA's runtime, which lies beside it at run time (RPATH) but not at link time.
-  target_link_options(LibTorch::LibTorch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath,${_lib_dir})
+  target_link_options(LibTorch::LibTorch INTERFACE -Wl,--allow-shlib-undefined)
   target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY})
   if(LibTorch_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY)
     # Nothing names a symbol of it: registering its kernels is what it is linked for.
     target_link_libraries(LibTorch::LibTorch INTERFACE
       -Wl,--no-as-needed ${LibTorch_CUDA_LIBRARY} ${LibTorch_C10_CUDA_LIBRARY} -Wl,--as-needed)
   endif()
-  # LibTorch ships the OpenMP runtime it was built with; FAISS shares it, so that a process has one thread pool.
-  find_library(LibTorch_OPENMP_LIBRARY NAMES libgomp.so.1 gomp PATHS ${_lib_dir} NO_DEFAULT_PATH)
-  if(LibTorch_OPENMP_LIBRARY)
-    target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_OPENMP_LIBRARY})
-  endif()
 endif()
 mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_CUDA_LIBRARY
-  LibTorch_C10_CUDA_LIBRARY LibTorch_OPENMP_LIBRARY)
+  LibTorch_C10_CUDA_LIBRARY)

@@ -35,7 +35,7 @@ class Task {
 class Engine {
  public:
   struct Options {
-    int max_tasks = 64;  // admitted at once; the others wait in the order they came
+    size_t max_tasks = 64;  // admitted at once; the others wait in the order they came
   };
 
   // `model` outlives the engine, and so does `tokenizer`, which is null for a model without one.
@@ -64,7 +64,9 @@ class Engine {
  private:
   void Submit(std::unique_ptr<Task> task);
   void Run();
-  bool Admit() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Takes waiting tasks in; where there was no progress, waits for something to do. False: shut down.
+  bool Admit(bool progress) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Steps every task that is ready. False: none was.
   bool StepActive();
 
   const Model& model_;

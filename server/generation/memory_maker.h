@@ -59,7 +59,6 @@ class MemoryMaker {
   };
   void Run();
   absl::StatusOr<std::shared_ptr<const Memory>> MakeOne(const Job& job);
-  absl::Status WriteWindow(const MemoryRequest& request, int64_t first, int64_t count, MemoryWriter& writer);
   bool IsShutdown() const;
 
   Engine& engine_;

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/generation/tasks.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "server/generation/sampling.h"
+
+namespace mtm {
+namespace {
+
+// The sequence of a request that adds up to n_tokens to its prompt; the prompt is pending. The last token made is
+// never run.
+std::unique_ptr<Sequence> StartSequence(const Model& model, const Context& context, int64_t n_tokens, bool trace) {
+  const int64_t positions = static_cast<int64_t>(context.prompt.size()) + n_tokens - 1;
+  auto sequence = std::make_unique<Sequence>(
+      model, SequenceOptions{.mode = context.mode,
+                             .uses = context.uses,
+                             .capacity = static_cast<int>(std::min<int64_t>(positions, model.config().n_ctx)),
+                             .trace = trace});
+  sequence->Append(context.prompt);
+  return sequence;
+}
+
+void AddStep(const Sequence& sequence, Usage& usage) {
+  usage.tokens_heads_changed += sequence.tokens_heads_changed();
+  usage.tokens_heads_total += sequence.tokens_heads_total();
+}
+
+absl::Status Cancelled() { return absl::CancelledError("the client left"); }
+
+}  // namespace
+
+void StatsClock::Started() { started_ = first_token_ = absl::Now(); }
+void StatsClock::FirstToken() { first_token_ = absl::Now(); }
+
+RequestStats StatsClock::Finish(Usage usage) const {
+  return {usage, {started_ - submitted_, first_token_ - started_, absl::Now() - first_token_}};
+}
+
+GenerateTask::GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
+                           std::shared_ptr<GenerationSink> sink)
+    : model_(model), tokenizer_(tokenizer), request_(std::move(request)), sink_(std::move(sink)) {
+  usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
+}
+
+std::vector<Sequence*> GenerateTask::Prepare() {
+  if (sink_->IsCancelled()) {
+    Fail(Cancelled());
+    return {};
+  }
+  if (samples_.empty()) {
+    clock_.Started();
+    prompt_ = StartSequence(model_, request_.context, request_.max_tokens, request_.trace);
+    return {prompt_.get()};
+  }
+  if (!sink_->HasRoom()) return {};
+  std::vector<Sequence*> sequences;
+  for (const auto& sample : samples_) sequences.push_back(&sample->sequence());
+  return sequences;
+}
+
+void GenerateTask::Advance() {
+  if (samples_.empty()) StartSamples();
+  for (const auto& sample : samples_) AdvanceSample(*sample);
+  std::erase_if(samples_, [](const auto& sample) { return sample->finish().has_value(); });
+  if (!samples_.empty()) return;
+  finished_ = true;
+  sink_->OnDone(absl::OkStatus(), clock_.Finish(usage_));
+}
+
+void GenerateTask::StartSamples() {
+  clock_.FirstToken();
+  for (int index = 0; index < request_.samples; ++index) {
+    const bool is_last = index + 1 == request_.samples;
+    samples_.push_back(std::make_unique<Sample>(request_, tokenizer_, model_.config(), index,
+                                                is_last ? std::move(prompt_) : prompt_->Fork()));
+  }
+}
+
+void GenerateTask::AdvanceSample(Sample& sample) {
+  AddStep(sample.sequence(), usage_);
+  if (auto token = sample.Next()) {
+    ++usage_.generated_tokens;
+    sink_->OnToken(*std::move(token));
+  }
+  if (sample.finish()) sink_->OnSampleFinished(sample.index(), *sample.finish(), sample.TakeRest());
+}
+
+void GenerateTask::Fail(const absl::Status& status) {
+  finished_ = true;
+  sink_->OnDone(status, clock_.Finish(usage_));
+}
+
+ScoreTask::ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink)
+    : model_(model), request_(std::move(request)), sink_(std::move(sink)) {
+  usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
+}
+
+std::vector<Sequence*> ScoreTask::Prepare() {
+  if (sink_->IsCancelled()) {
+    Fail(Cancelled());
+    return {};
+  }
+  if (!sequence_) {
+    clock_.Started();
+    sequence_ = StartSequence(model_, request_.context, static_cast<int64_t>(request_.continuation.size()), false);
+  }
+  return {sequence_.get()};
+}
+
+void ScoreTask::Advance() {
+  if (details_.empty()) clock_.FirstToken();
+  AddStep(*sequence_, usage_);
+  const int32_t id = request_.continuation[details_.size()];
+  details_.push_back(Describe(sequence_->logits(), id, request_.top_logprobs));
+  if (details_.size() < request_.continuation.size()) return sequence_->Append({&id, 1});
+  finished_ = true;
+  sink_->OnDone(absl::OkStatus(), std::move(details_), clock_.Finish(usage_));
+}
+
+void ScoreTask::Fail(const absl::Status& status) {
+  finished_ = true;
+  sink_->OnDone(status, {}, clock_.Finish(usage_));
+}
+
+}  // namespace mtm

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_GENERATION_TASKS_H_
+#define MTM_SERVER_GENERATION_TASKS_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/generation/engine.h"
+#include "server/generation/sample.h"
+
+namespace mtm {
+
+// Time and counts of one request.
+class StatsClock {
+ public:
+  void Started();     // its first step begins
+  void FirstToken();  // its prompt was run
+  RequestStats Finish(Usage usage) const;
+
+ private:
+  absl::Time submitted_ = absl::Now(), started_ = submitted_, first_token_ = submitted_;
+};
+
+class GenerateTask : public Task {
+ public:
+  // The model and the tokenizer outlive the task.
+  GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
+               std::shared_ptr<GenerationSink> sink);
+
+  std::vector<Sequence*> Prepare() override;
+  void Advance() override;
+  void Fail(const absl::Status& status) override;
+  bool finished() const override { return finished_; }
+
+ private:
+  void StartSamples();
+  void AdvanceSample(Sample& sample);
+
+  const Model& model_;
+  const Tokenizer* const tokenizer_;
+  const GenerationRequest request_;
+  const std::shared_ptr<GenerationSink> sink_;
+  StatsClock clock_;
+  Usage usage_;
+  std::unique_ptr<Sequence> prompt_;             // until it was run
+  std::vector<std::unique_ptr<Sample>> samples_;  // unfinished ones
+  bool finished_ = false;
+};
+
+class ScoreTask : public Task {
+ public:
+  ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink);
+
+  std::vector<Sequence*> Prepare() override;
+  void Advance() override;
+  void Fail(const absl::Status& status) override;
+  bool finished() const override { return finished_; }
+
+ private:
+  const Model& model_;
+  const ScoreRequest request_;
+  const std::shared_ptr<ScoreSink> sink_;
+  StatsClock clock_;
+  Usage usage_;
+  std::unique_ptr<Sequence> sequence_;
+  std::vector<TokenDetail> details_;
+  bool finished_ = false;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_GENERATION_TASKS_H_
