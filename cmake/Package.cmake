@@ -10,12 +10,10 @@ if(_torch_lib IN_LIST CMAKE_SYSTEM_LIBRARY_PATH OR _torch_lib MATCHES "^/usr/lib
 endif()
 
 if(TARGET mtm_server)
-  install(TARGETS mtm_server RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   if(_is_private)
-    # Not INSTALL_RPATH: it keeps what the linker was told by an option, here a path of the machine that builds.
-    install(CODE "file(RPATH_SET FILE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/mtm_server\"
-      NEW_RPATH [[$ORIGIN/../lib/mtm/torch/lib]])")
+    set_target_properties(mtm_server PROPERTIES INSTALL_RPATH [[$ORIGIN/../lib/mtm/torch/lib]])
   endif()
+  install(TARGETS mtm_server RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 if(_is_private)
   install(DIRECTORY ${_torch_lib}/ DESTINATION lib/mtm/torch/lib
@@ -49,5 +47,13 @@ set(CPACK_DEBIAN_COMPRESSION_TYPE zstd)
 if(_is_private)
   file(GLOB _nvidia_libs LIST_DIRECTORIES TRUE ${_torch_root}/nvidia/*/lib)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${_torch_lib} ${_nvidia_libs})
+  if(LibTorch_CUDA_LIBRARY)
+    # libcuda.so.1 comes with a driver that the machine that builds need not have: an empty one to look at.
+    set(_driver_stub ${CMAKE_CURRENT_BINARY_DIR}/driver_stub)
+    file(WRITE ${_driver_stub}/empty.cc "")
+    execute_process(COMMAND ${CMAKE_CXX_COMPILER} -shared -Wl,-soname,libcuda.so.1
+      -o ${_driver_stub}/libcuda.so.1 ${_driver_stub}/empty.cc COMMAND_ERROR_IS_FATAL ANY)
+    list(APPEND CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${_driver_stub})
+  endif()
 endif()
 include(CPack)

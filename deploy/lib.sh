@@ -76,6 +76,7 @@ build_packages="
   libssl-dev              header:openssl/ssl.h
   libpcre2-dev            header:pcre2.h
   libxxhash-dev           header:xxhash.h
+  libzip-dev              header:zip.h
   libfaiss-dev            header:faiss/Index.h
   libblas-dev             library:libblas.so
   liblapack-dev           library:liblapack.so
