@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_COMMANDS_COMMANDS_H_
+#define MTM_SERVER_COMMANDS_COMMANDS_H_
+
+#include <filesystem>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/options.h"
+#include "server/text/tokenizer.h"
+
+namespace mtm {
+
+// Serves until SIGTERM or SIGINT and then ends in order. To be called before any thread is started.
+absl::Status Serve(const ServeOptions& options);
+
+// Takes in a memory of the reference implementation.
+absl::Status ImportReference(const ImportOptions& options);
+
+// Null where the folder has none.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& folder);
+
+// The last part of a folder's path, however it is written.
+std::string FolderName(const std::filesystem::path& folder);
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_COMMANDS_COMMANDS_H_

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <exception>
+#include <iostream>
+
+#include "server/commands/commands.h"
+#include "server/options.h"
+
+namespace {
+
+absl::Status Run(const mtm::Options& options) {
+  // The file system's library throws, as does the allocator.
+  try {
+    switch (options.command) {
+      case mtm::Command::kServe:
+        return mtm::Serve(options.serve);
+      case mtm::Command::kImportReference:
+        return mtm::ImportReference(options.import);
+    }
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+  return absl::InternalError("no such command");
+}
+
+}  // namespace
+
+// Exit codes: 0, 1 for an error, 2 for a wrong command line.
+int main(int argc, char** argv) {
+  mtm::Options options;
+  if (const auto exit_code = mtm::ParseOptions(argc, argv, options)) return *exit_code;
+  const absl::Status status = Run(options);
+  if (status.ok()) return 0;
+  std::cerr << "mtm_server: " << status.message() << "\n";
+  return 1;
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_OPTIONS_H_
+#define MTM_SERVER_OPTIONS_H_
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "server/rpc/server.h"
+
+namespace mtm {
+
+struct ServeOptions {
+  std::filesystem::path model;      // a Hugging Face GPT-2 folder
+  std::filesystem::path store;      // the folder of memories; made where it does not exist
+  std::string device = "cpu";       // or "cuda:N"
+  int threads = 0;                  // of a forward pass on the CPU; 0: one a core
+  std::filesystem::path port_file;  // gets the port when the server is ready; empty: none
+  std::string log_level = "info";   // as spdlog names them
+  ServerOptions server;
+};
+
+struct ImportOptions {
+  std::filesystem::path reference;  // the folder of a memory of the method's Python implementation
+  std::filesystem::path model;      // the model that made it
+  std::filesystem::path store;
+  std::string name;  // empty: the reference folder's
+};
+
+enum class Command { kServe, kImportReference };
+
+struct Options {
+  Command command = Command::kServe;
+  ServeOptions serve;
+  ImportOptions import;
+};
+
+// Fills `options` from the command line and the file that --config names. Prints help, version or what is
+// wrong and returns the exit code where the program has to end: 0, or 2 for a wrong command line.
+std::optional<int> ParseOptions(int argc, const char* const* argv, Options& options);
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_OPTIONS_H_

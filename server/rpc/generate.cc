@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/generate.h"
+
+#include <utility>
+#include <vector>
+
+#include "server/rpc/convert.h"
+#include "server/rpc/unary.h"
+#include "server/rpc/validate_generate.h"
+
+namespace mtm {
+namespace {
+
+// Gathers all samples and answers with them.
+class GenerateSink final : public GenerationSink {
+ public:
+  GenerateSink(UnaryRpc* rpc, const CheckedGeneration& checked, const Tokenizer* tokenizer)
+      : rpc_(rpc),
+        cancelled_(rpc->cancelled()),
+        uses_(checked.request.context.uses),
+        max_trace_entries_(checked.max_trace_entries),
+        tokenizer_(tokenizer) {
+    *response_.mutable_applied() = ToApplied(checked);
+    for (int i = 0; i < checked.request.samples; ++i) response_.add_samples();
+  }
+
+  bool HasRoom() override { return true; }
+  bool IsCancelled() override { return cancelled_->load(); }
+
+  void OnToken(GeneratedToken token) override {
+    v1::Sample& sample = *response_.mutable_samples(token.sample);
+    sample.add_token_ids(token.id);
+    sample.mutable_text()->append(token.text);
+    if (token.detail) *sample.add_details() = ToProto(*token.detail, tokenizer_);
+    const int64_t left_out =
+        AppendTrace(token, uses_, tokenizer_, max_trace_entries_, *sample.mutable_trace());
+    sample.set_trace_entries_left_out(sample.trace_entries_left_out() + left_out);
+  }
+
+  void OnSampleFinished(int sample, FinishReason reason, std::string text) override {
+    response_.mutable_samples(sample)->mutable_text()->append(text);
+    response_.mutable_samples(sample)->set_finish_reason(ToProto(reason));
+  }
+
+  void OnDone(const absl::Status& status, const RequestStats& stats) override {
+    rpc_->call().set_usage(stats.usage);
+    if (!status.ok()) {
+      rpc_->Fail(status);
+      return;
+    }
+    *response_.mutable_usage() = ToProto(stats.usage);
+    *response_.mutable_timings() = ToProto(stats.timings);
+    rpc_->Reply(response_);
+  }
+
+ private:
+  UnaryRpc* const rpc_;  // gone after OnDone
+  const std::shared_ptr<const std::atomic<bool>> cancelled_;
+  const std::vector<MemoryUse> uses_;
+  const int64_t max_trace_entries_;
+  const Tokenizer* const tokenizer_;
+  v1::GenerateResponse response_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* Generate(Backend& backend, const grpc::ByteBuffer& bytes,
+                                   grpc::ByteBuffer* response) {
+  auto call = backend.calls.Begin("Generate");
+  const auto request = ReadRequest<v1::GenerateRequest>(*call, bytes);
+  auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
+  if (!request.ok()) {
+    rpc->Fail(request.status());
+    return rpc;
+  }
+  auto checked = CheckGenerate(*request, backend.info, backend.store);
+  if (!checked.ok()) {
+    rpc->Fail(checked.status());
+    return rpc;
+  }
+  auto sink = std::make_shared<GenerateSink>(rpc, *checked, backend.info.tokenizer);
+  backend.engine.Generate(std::move(checked->request), std::move(sink));
+  return rpc;
+}
+
+}  // namespace mtm

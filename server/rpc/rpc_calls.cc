@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/rpc_calls.h"
+
+#include <spdlog/spdlog.h>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace mtm {
+namespace {
+
+// A client's own mistakes are told to the client alone: their texts quote what it sent.
+bool IsServersFault(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnknown:
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kResourceExhausted:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission)
+    : calls_(calls), admission_(std::move(admission)), start_(absl::Now()) {
+  record_.rpc = std::string(rpc);
+}
+
+RpcCall::~RpcCall() {
+  record_.duration = absl::Now() - start_;
+  calls_.End(record_);
+}
+
+std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc) {
+  absl::MutexLock lock(&mutex_);
+  ++active_;
+  absl::Status admission;
+  if (draining_) admission = absl::UnavailableError("the server is shutting down");
+  return std::make_unique<RpcCall>(*this, rpc, std::move(admission));
+}
+
+void RpcCalls::End(const RpcRecord& record) {
+  observer_(record);
+  absl::MutexLock lock(&mutex_);
+  --active_;
+}
+
+void RpcCalls::Drain() {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+}
+
+bool RpcCalls::WaitUntilIdle(absl::Time deadline) const {
+  absl::MutexLock lock(&mutex_);
+  const auto idle = [](const int* active) { return *active == 0; };
+  return mutex_.AwaitWithDeadline(absl::Condition(+idle, &active_), deadline);
+}
+
+void LogRpc(const RpcRecord& record) {
+  const absl::StatusCode code = record.status.code();
+  const bool fault = IsServersFault(code);
+  std::string error;
+  if (fault) error = absl::StrCat(" error=\"", absl::CEscape(record.status.message()), "\"");
+  spdlog::log(fault ? spdlog::level::warn : spdlog::level::info,
+              "rpc={} status={} prompt_tokens={} generated_tokens={} seconds={:.3f}{}", record.rpc,
+              absl::StatusCodeToString(code), record.usage.prompt_tokens, record.usage.generated_tokens,
+              absl::ToDoubleSeconds(record.duration), error);
+}
+
+}  // namespace mtm

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_RPC_RPC_CALLS_H_
+#define MTM_SERVER_RPC_RPC_CALLS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/generation/request.h"
+
+namespace mtm {
+
+// What is known of an rpc when it has ended. Never holds a prompt or another text of the client's.
+struct RpcRecord {
+  std::string rpc;
+  absl::Status status;
+  Usage usage;
+  absl::Duration duration;
+};
+
+class RpcCalls;
+
+// One rpc under way, from its first byte to its last. Not thread-safe.
+class RpcCall {
+ public:
+  RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission);
+  // The rpc has ended: it is counted out and observed.
+  ~RpcCall();
+  RpcCall(const RpcCall&) = delete;
+  RpcCall& operator=(const RpcCall&) = delete;
+
+  // OK, or UNAVAILABLE where the server was draining when it came.
+  const absl::Status& admission() const { return admission_; }
+
+  void set_status(const absl::Status& status) { record_.status = status; }
+  void set_usage(const Usage& usage) { record_.usage = usage; }
+
+ private:
+  RpcCalls& calls_;
+  const absl::Status admission_;
+  const absl::Time start_;
+  RpcRecord record_;
+};
+
+// All rpcs under way. Thread-safe; outlives its calls.
+class RpcCalls {
+ public:
+  using Observer = std::function<void(const RpcRecord&)>;
+
+  // `observer` is called once for each rpc when it has ended, from any thread.
+  explicit RpcCalls(Observer observer) : observer_(std::move(observer)) {}
+
+  std::unique_ptr<RpcCall> Begin(std::string_view rpc);
+
+  // From now on rpcs are refused.
+  void Drain();
+
+  // False where some were still under way at the deadline.
+  bool WaitUntilIdle(absl::Time deadline) const;
+
+ private:
+  friend class RpcCall;
+  void End(const RpcRecord& record);
+
+  const Observer observer_;
+  mutable absl::Mutex mutex_;
+  int active_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// Writes one line to the log.
+void LogRpc(const RpcRecord& record);
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_RPC_RPC_CALLS_H_

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <utility>
+#include <vector>
+
+#include "server/rpc/convert.h"
+#include "server/rpc/generate.h"
+#include "server/rpc/unary.h"
+#include "server/rpc/validate_generate.h"
+
+namespace mtm {
+namespace {
+
+class ScoreReply final : public ScoreSink {
+ public:
+  ScoreReply(UnaryRpc* rpc, const ScoreRequest& request, const Tokenizer* tokenizer)
+      : rpc_(rpc), cancelled_(rpc->cancelled()), tokenizer_(tokenizer) {
+    *response_.mutable_applied() = ToApplied(request);
+  }
+
+  bool IsCancelled() override { return cancelled_->load(); }
+
+  void OnDone(const absl::Status& status, std::vector<TokenDetail> tokens,
+              const RequestStats& stats) override {
+    rpc_->call().set_usage(stats.usage);
+    if (!status.ok()) {
+      rpc_->Fail(status);
+      return;
+    }
+    double total = 0;
+    for (const TokenDetail& token : tokens) {
+      total += token.chosen.logprob;
+      *response_.add_tokens() = ToProto(token, tokenizer_);
+    }
+    response_.set_total_logprob(total);
+    *response_.mutable_usage() = ToProto(stats.usage);
+    *response_.mutable_timings() = ToProto(stats.timings);
+    rpc_->Reply(response_);
+  }
+
+ private:
+  UnaryRpc* const rpc_;  // gone after OnDone
+  const std::shared_ptr<const std::atomic<bool>> cancelled_;
+  const Tokenizer* const tokenizer_;
+  v1::ScoreResponse response_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* Score(Backend& backend, const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
+  auto call = backend.calls.Begin("Score");
+  const auto proto = ReadRequest<v1::ScoreRequest>(*call, bytes);
+  auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
+  if (!proto.ok()) {
+    rpc->Fail(proto.status());
+    return rpc;
+  }
+  auto request = CheckScore(*proto, backend.info, backend.store);
+  if (!request.ok()) {
+    rpc->Fail(request.status());
+    return rpc;
+  }
+  auto sink = std::make_shared<ScoreReply>(rpc, *request, backend.info.tokenizer);
+  backend.engine.Score(*std::move(request), std::move(sink));
+  return rpc;
+}
+
+}  // namespace mtm

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace mtm {
+namespace {
+
+// For rpcs to hear of their end, after it was decided.
+constexpr absl::Duration kFarewell = absl::Seconds(1);
+
+// Both are settings of the process in gRPC, and not thread-safe.
+void EnablePlugins() {
+  static const bool once = [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  static_cast<void>(once);
+}
+
+}  // namespace
+
+Server::Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options)
+    : options_(std::move(options)),
+      calls_(options_.observer),
+      engine_(model, tokenizer, options_.engine),
+      maker_(engine_, store),
+      backend_{.model = model,
+               .model_name = options_.model_name,
+               .info = ModelInfo::Of(model.config(), model.fingerprint(), tokenizer),
+               .store = store,
+               .engine = engine_,
+               .maker = maker_,
+               .calls = calls_,
+               .worker = worker_,
+               .max_text_bytes = options_.max_text_bytes,
+               .max_queued_messages = static_cast<size_t>(options_.max_queued_messages)},
+      inference_service_(backend_),
+      memory_service_(backend_) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Model& model, const Tokenizer* tokenizer,
+                                                      MemoryStore& store, ServerOptions options) {
+  EnablePlugins();
+  std::unique_ptr<Server> server(new Server(model, tokenizer, store, std::move(options)));
+  const absl::Status status = server->Listen();
+  if (!status.ok()) return status;
+  return server;
+}
+
+absl::Status Server::Listen() {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options_.listen_address, grpc::InsecureServerCredentials(), &port_);
+  builder.RegisterService(&inference_service_);
+  builder.RegisterService(&memory_service_);
+  builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
+  // Otherwise a second server would share the port instead of being told that it is taken.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || port_ == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot listen on ", options_.listen_address,
+                                                   ": no such address here, or it is in use"));
+  }
+  SetServing(true);
+  return absl::OkStatus();
+}
+
+void Server::SetServing(bool serving) {
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  health->SetServingStatus("", serving);
+  health->SetServingStatus(v1::InferenceService::service_full_name(), serving);
+  health->SetServingStatus(v1::MemoryService::service_full_name(), serving);
+}
+
+void Server::Shutdown() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (std::exchange(shutting_down_, true)) {
+      mutex_.Await(absl::Condition(&shut_down_));
+      return;
+    }
+  }
+  if (server_ != nullptr) {
+    SetServing(false);
+    calls_.Drain();
+    calls_.WaitUntilIdle(absl::Now() + absl::Milliseconds(options_.shutdown_grace_ms));
+  }
+  maker_.Shutdown();
+  engine_.Shutdown();
+  if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kFarewell));
+  absl::MutexLock lock(&mutex_);
+  shut_down_ = true;
+}
+
+void Server::Wait() {
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(&shut_down_));
+}
+
+Server::~Server() { Shutdown(); }
+
+}  // namespace mtm

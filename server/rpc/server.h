@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_RPC_SERVER_H_
+#define MTM_SERVER_RPC_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/rpc/backend.h"
+#include "server/rpc/inference_service.h"
+#include "server/rpc/memory_service.h"
+
+namespace mtm {
+
+struct ServerOptions {
+  // Where to listen: host:port, port 0 for a free one. Without TLS, so the loopback unless told otherwise.
+  std::string listen_address = "127.0.0.1:50051";
+
+  // How clients see the model's name.
+  std::string model_name = "model";
+
+  // Longest message that a client may send.
+  int max_message_bytes = 16 << 20;
+
+  // Longest text that a memory is made of.
+  int64_t max_text_bytes = int64_t{64} << 20;
+
+  // How long Shutdown lets rpcs under way go on.
+  int shutdown_grace_ms = 10'000;
+
+  // Messages that wait in a stream for a slow reader; then its generation rests.
+  int max_queued_messages = 16;
+
+  Engine::Options engine;
+
+  // Told of each rpc that has ended, from any thread.
+  RpcCalls::Observer observer = LogRpc;
+};
+
+// The whole service over a model and a store: engine, gRPC server, health (grpc.health.v1) and reflection.
+// Thread-safe.
+class Server {
+ public:
+  // Listening when it returns. `model`, `tokenizer` (null for a model without one) and `store` outlive the
+  // server. INVALID_ARGUMENT: no such address here, or it is in use.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Model& model, const Tokenizer* tokenizer,
+                                                       MemoryStore& store, ServerOptions options);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  int port() const { return port_; }
+
+  // Blocks until Shutdown is through.
+  void Wait();
+
+  // Health turns to NOT_SERVING, new rpcs are refused with UNAVAILABLE, those under way have
+  // shutdown_grace_ms to finish, then they are ended with UNAVAILABLE. Returns when nothing runs any more.
+  // Idempotent.
+  void Shutdown();
+
+  RpcCalls& calls() { return calls_; }
+
+ private:
+  Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options);
+  absl::Status Listen();
+  void SetServing(bool serving);
+
+  const ServerOptions options_;
+  RpcCalls calls_;
+  Engine engine_;
+  MemoryMaker maker_;
+  Worker worker_;
+  Backend backend_;
+  InferenceService inference_service_;
+  MemoryService memory_service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+
+  absl::Mutex mutex_;
+  bool shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
+  bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_RPC_SERVER_H_

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <atomic>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "server/rpc/convert.h"
+#include "server/rpc/generate.h"
+#include "server/rpc/stream_writer.h"
+#include "server/rpc/unary.h"
+#include "server/rpc/validate_generate.h"
+
+namespace mtm {
+namespace {
+
+using Reactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
+
+// What engine and reactor share. The engine may hold it when the reactor is gone already.
+class StreamSink final : public GenerationSink {
+ public:
+  StreamSink(Reactor* reactor, RpcCall* call, Backend& backend)
+      : writer_(reactor, backend.max_queued_messages), call_(call), backend_(backend) {}
+
+  void Start(CheckedGeneration checked, std::shared_ptr<StreamSink> self) {
+    uses_ = checked.request.context.uses;
+    v1::StreamGenerateResponse event;
+    *event.mutable_started() = ToApplied(checked);
+    writer_.Write(SerializeMessage(event));
+    backend_.engine.Generate(std::move(checked.request), std::move(self));
+  }
+
+  void Fail(const absl::Status& status) {
+    call_->set_status(status);
+    writer_.Finish(ToGrpcStatus(status));
+  }
+
+  // From the reactor.
+  void OnWriteDone(bool ok) {
+    if (!ok) cancelled_.store(true);
+    if (writer_.OnWriteDone(ok) || !ok) backend_.engine.Wake();
+  }
+  void OnCancel() {
+    cancelled_.store(true);
+    writer_.OnCancel();
+    backend_.engine.Wake();
+  }
+
+  bool HasRoom() override { return writer_.HasRoom(); }
+  bool IsCancelled() override { return cancelled_.load(); }
+
+  void OnToken(GeneratedToken generated) override {
+    v1::StreamGenerateResponse event;
+    auto& token = *event.mutable_token();
+    token.set_sample(generated.sample);
+    token.set_token_id(generated.id);
+    token.set_text(generated.text);
+    if (generated.detail) *token.mutable_detail() = ToProto(*generated.detail, tokenizer());
+    AppendTrace(generated, uses_, tokenizer(), std::numeric_limits<int>::max(), *token.mutable_trace());
+    writer_.Write(SerializeMessage(event));
+  }
+
+  void OnSampleFinished(int sample, FinishReason reason, std::string text) override {
+    v1::StreamGenerateResponse event;
+    auto& finished = *event.mutable_sample_finished();
+    finished.set_sample(sample);
+    finished.set_finish_reason(ToProto(reason));
+    finished.set_text(std::move(text));
+    writer_.Write(SerializeMessage(event));
+  }
+
+  void OnDone(const absl::Status& status, const RequestStats& stats) override {
+    call_->set_usage(stats.usage);
+    if (!status.ok()) {
+      Fail(status);
+      return;
+    }
+    v1::StreamGenerateResponse event;
+    *event.mutable_finished()->mutable_usage() = ToProto(stats.usage);
+    *event.mutable_finished()->mutable_timings() = ToProto(stats.timings);
+    writer_.Write(SerializeMessage(event));
+    writer_.Finish(grpc::Status::OK);
+  }
+
+ private:
+  const Tokenizer* tokenizer() const { return backend_.info.tokenizer; }
+
+  StreamWriter<Reactor> writer_;
+  RpcCall* const call_;  // the reactor's: gone when the writer has finished it
+  Backend& backend_;
+  std::vector<MemoryUse> uses_;
+  std::atomic<bool> cancelled_ = false;
+};
+
+class StreamReactor final : public Reactor {
+ public:
+  StreamReactor(std::unique_ptr<RpcCall> call, Backend& backend)
+      : call_(std::move(call)), sink_(std::make_shared<StreamSink>(this, call_.get(), backend)) {}
+
+  const std::shared_ptr<StreamSink>& sink() const { return sink_; }
+
+ private:
+  void OnWriteDone(bool ok) override { sink_->OnWriteDone(ok); }
+  void OnCancel() override { sink_->OnCancel(); }
+  void OnDone() override { delete this; }
+
+  const std::unique_ptr<RpcCall> call_;
+  const std::shared_ptr<StreamSink> sink_;
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend, const grpc::ByteBuffer& bytes) {
+  auto call = backend.calls.Begin("StreamGenerate");
+  const auto request = ReadRequest<v1::GenerateRequest>(*call, bytes);
+  auto* reactor = new StreamReactor(std::move(call), backend);
+  const std::shared_ptr<StreamSink> sink = reactor->sink();
+  if (!request.ok()) {
+    sink->Fail(request.status());
+    return reactor;
+  }
+  auto checked = CheckGenerate(*request, backend.info, backend.store);
+  if (checked.ok()) {
+    sink->Start(*std::move(checked), sink);
+  } else {
+    sink->Fail(checked.status());
+  }
+  return reactor;
+}
+
+}  // namespace mtm

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_RPC_VALIDATE_GENERATE_H_
+#define MTM_SERVER_RPC_VALIDATE_GENERATE_H_
+
+#include "absl/status/statusor.h"
+#include "memory_store/memory_store.h"
+#include "mtm/v1/inference_service.pb.h"
+#include "server/generation/request.h"
+#include "server/rpc/model_info.h"
+
+namespace mtm {
+
+// A GenerateRequest that was found good, with every default in place and the seed drawn.
+struct CheckedGeneration {
+  GenerationRequest request;
+  int max_trace_entries = 0;  // of a sample, in an answer that is not streamed
+};
+
+// INVALID_ARGUMENT: every field at fault, as BadRequest. Then NOT_FOUND, DATA_LOSS and FAILED_PRECONDITION as
+// FindMemories.
+absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto, const ModelInfo& model,
+                                                const MemoryStore& store);
+
+// The same for a ScoreRequest.
+absl::StatusOr<ScoreRequest> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
+                                        const MemoryStore& store);
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_RPC_VALIDATE_GENERATE_H_
