@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/generation/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+
+#include "absl/synchronization/notification.h"
+#include "tests/generation/fixture.h"
+
+namespace mtm {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// Keeps what it is given; can be full, and can call back on each token.
+class Recorder : public GenerationSink {
+ public:
+  bool HasRoom() override { return has_room; }
+  bool IsCancelled() override { return cancelled; }
+  void OnToken(GeneratedToken token) override {
+    tokens.push_back(std::move(token));
+    if (on_token) on_token();
+  }
+  void OnSampleFinished(int sample, FinishReason reason, std::string) override { finished[sample] = reason; }
+  void OnDone(const absl::Status& done_status, const RequestStats& done_stats) override {
+    status = done_status;
+    stats = done_stats;
+    done.Notify();
+  }
+
+  std::vector<int32_t> Ids(int sample = 0) const {
+    std::vector<int32_t> ids;
+    for (const GeneratedToken& token : tokens) {
+      if (token.sample == sample) ids.push_back(token.id);
+    }
+    return ids;
+  }
+
+  std::atomic<bool> has_room = true, cancelled = false;
+  std::function<void()> on_token;
+  std::vector<GeneratedToken> tokens;
+  std::map<int, FinishReason> finished;
+  absl::Status status;
+  RequestStats stats;
+  absl::Notification done;
+};
+
+class ScoreRecorder : public ScoreSink {
+ public:
+  bool IsCancelled() override { return false; }
+  void OnDone(const absl::Status& done_status, std::vector<TokenDetail> details, const RequestStats&) override {
+    status = done_status;
+    tokens = std::move(details);
+    done.Notify();
+  }
+  absl::Status status;
+  std::vector<TokenDetail> tokens;
+  absl::Notification done;
+};
+
+class EngineTest : public GenerationTest {
+ protected:
+  std::shared_ptr<Recorder> Start(const GenerationRequest& request) {
+    auto recorder = std::make_shared<Recorder>();
+    engine_->Generate(request, recorder);
+    return recorder;
+  }
+
+  std::shared_ptr<Recorder> Finish(const GenerationRequest& request) {
+    auto recorder = Start(request);
+    recorder->done.WaitForNotification();
+    return recorder;
+  }
+
+  std::unique_ptr<Engine> engine_ = std::make_unique<Engine>(*model_, nullptr, Engine::Options{});
+};
+
+TEST_F(EngineTest, GeneratesAsManyTokensAsAsked) {
+  const auto run = Finish({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 7, .ignore_end_of_text = true});
+  EXPECT_TRUE(run->status.ok()) << run->status;
+  EXPECT_THAT(run->tokens, SizeIs(7));
+  EXPECT_EQ(run->finished.at(0), FinishReason::kMaxTokens);
+  EXPECT_EQ(run->stats.usage.prompt_tokens, 5);
+  EXPECT_EQ(run->stats.usage.generated_tokens, 7);
+}
+
+TEST_F(EngineTest, SamplesDifferAndEachEqualsItselfAgain) {
+  const GenerationRequest request{.context = {.prompt = Tokens(5, 1)}, .max_tokens = 8, .samples = 3,
+                                  .ignore_end_of_text = true};
+  const auto once = Finish(request), again = Finish(request);
+  EXPECT_NE(once->Ids(0), once->Ids(1));
+  for (int sample = 0; sample < 3; ++sample) EXPECT_EQ(once->Ids(sample), again->Ids(sample));
+  GenerationRequest alone = request;
+  alone.samples = 1;
+  EXPECT_EQ(Finish(alone)->Ids(0), once->Ids(0));
+}
+
+TEST_F(EngineTest, CachedModeEndsWhenTheContextIsFull) {
+  const int n_ctx = model_->config().n_ctx;
+  const auto run = Finish({.context = {.prompt = Tokens(n_ctx - 3, 1)}, .max_tokens = 100, .ignore_end_of_text = true});
+  EXPECT_EQ(run->finished.at(0), FinishReason::kContextFull);
+  EXPECT_THAT(run->tokens, SizeIs(4));  // n_ctx - p + 1
+}
+
+TEST_F(EngineTest, ExactModeGoesOnPastTheContext) {
+  const auto memory = Remember("m", 20);
+  const auto run = Finish({.context = {.prompt = Tokens(model_->config().n_ctx - 1, 1),
+                                       .uses = {{memory, {2, 3}, {}}},
+                                       .mode = Mode::kExact},
+                           .max_tokens = 5,
+                           .ignore_end_of_text = true});
+  EXPECT_EQ(run->finished.at(0), FinishReason::kMaxTokens);
+  EXPECT_THAT(run->tokens, SizeIs(5));
+}
+
+// What a request gets does not depend on who shares its steps.
+TEST_F(EngineTest, RequestsTogetherGetWhatEachGetsAlone) {
+  const auto memory = Remember("m", 30);
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 12; ++i) {
+    requests.push_back({.context = {.prompt = Tokens(3 + i, i), .mode = i % 2 == 0 ? Mode::kExact : Mode::kCached},
+                        .max_tokens = 10,
+                        .sampling = {.seed = uint64_t(i)},
+                        .ignore_end_of_text = true,
+                        .top_logprobs = 0});
+    if (i % 3 != 0) requests.back().context.uses = {{memory, {1 + i % 4}, {.method = Method(1 + i % 3)}}};
+  }
+  std::vector<std::shared_ptr<Recorder>> alone, together;
+  for (const auto& request : requests) alone.push_back(Finish(request));
+  for (const auto& request : requests) together.push_back(Start(request));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    together[i]->done.WaitForNotification();
+    ASSERT_EQ(together[i]->Ids(), alone[i]->Ids()) << "request " << i;
+    for (size_t t = 0; t < together[i]->tokens.size(); ++t) {
+      EXPECT_EQ(together[i]->tokens[t].detail->chosen.logprob, alone[i]->tokens[t].detail->chosen.logprob);
+    }
+  }
+}
+
+TEST_F(EngineTest, WorkStopsWithinAStepOnceTheClientLeft) {
+  const auto recorder = std::make_shared<Recorder>();
+  recorder->on_token = [r = recorder.get()] { r->cancelled = r->tokens.size() == 3; };
+  engine_->Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 40, .ignore_end_of_text = true}, recorder);
+  recorder->done.WaitForNotification();
+  EXPECT_EQ(recorder->status.code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(recorder->tokens, SizeIs(3));
+}
+
+TEST_F(EngineTest, AFullSinkRestsAndHoldsUpNobody) {
+  const auto slow = std::make_shared<Recorder>();
+  slow->on_token = [r = slow.get()] { r->has_room = r->tokens.size() != 2; };
+  engine_->Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 6, .ignore_end_of_text = true}, slow);
+  const auto other = Finish({.context = {.prompt = Tokens(5, 2)}, .max_tokens = 20, .ignore_end_of_text = true});
+  EXPECT_TRUE(other->status.ok());
+  EXPECT_FALSE(slow->done.HasBeenNotified());
+  slow->has_room = true;
+  engine_->Wake();
+  slow->done.WaitForNotification();
+  EXPECT_THAT(slow->tokens, SizeIs(6));
+}
+
+TEST_F(EngineTest, ShutdownEndsWhatIsUnderWay) {
+  const auto resting = std::make_shared<Recorder>();
+  resting->on_token = [r = resting.get()] { r->has_room = false; };
+  engine_->Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 6}, resting);
+  engine_->Shutdown();
+  resting->done.WaitForNotification();
+  EXPECT_EQ(resting->status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Finish({.context = {.prompt = Tokens(5, 1)}})->status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineTest, ScoreEqualsTheLogprobsOfWhatWasGenerated) {
+  const auto memory = Remember("m", 30);
+  for (Mode mode : {Mode::kExact, Mode::kCached}) {
+    const Context context{.prompt = Tokens(6, 3), .uses = {{memory, {2, 3}, {}}}, .mode = mode};
+    const auto run = Finish({.context = context, .max_tokens = 9, .ignore_end_of_text = true, .top_logprobs = 2});
+    const auto score = std::make_shared<ScoreRecorder>();
+    engine_->Score({.context = context, .continuation = run->Ids(), .top_logprobs = 2}, score);
+    score->done.WaitForNotification();
+    ASSERT_THAT(score->tokens, SizeIs(9));
+    for (size_t i = 0; i < 9; ++i) {
+      EXPECT_EQ(score->tokens[i].chosen.id, run->tokens[i].id);
+      EXPECT_EQ(score->tokens[i].chosen.logprob, run->tokens[i].detail->chosen.logprob);
+    }
+  }
+}
+
+TEST_F(EngineTest, EndOfTextEndsUnlessIgnored) {
+  // A seed whose sample contains the end-of-text token: the tiny model draws it about once in 500.
+  for (uint64_t seed = 0; seed < 2000; ++seed) {
+    GenerationRequest request{.context = {.prompt = Tokens(3, 1)}, .max_tokens = 8, .samples = 8,
+                              .sampling = {.temperature = 2, .top_k = 0, .seed = seed}};
+    const auto run = Finish(request);
+    const auto ended = std::find_if(run->finished.begin(), run->finished.end(),
+                                    [](const auto& f) { return f.second == FinishReason::kEndOfText; });
+    if (ended == run->finished.end()) continue;
+    const auto ids = run->Ids(ended->first);
+    EXPECT_THAT(ids, ::testing::Not(::testing::Contains(*model_->config().end_of_text)));
+    request.ignore_end_of_text = true;
+    const auto ignoring = Finish(request)->Ids(ended->first);
+    EXPECT_THAT(ignoring, SizeIs(8));
+    EXPECT_EQ(ignoring[ids.size()], *model_->config().end_of_text);
+    return;
+  }
+  FAIL() << "no seed drew the end-of-text token";
+}
+
+}  // namespace
+}  // namespace mtm
