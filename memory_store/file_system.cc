@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "memory_store/absl_view.h"
 
@@ -42,6 +43,11 @@ absl::Status StatusFromErrno(int error_number, std::string_view action, const st
   const std::string cause = std::generic_category().message(error_number);
   return absl::Status(CodeOf(error_number),
                       absl::StrCat("cannot ", AbslView(action), " ", path.string(), ": ", cause));
+}
+
+absl::Status WithPath(const absl::Status& status, const std::filesystem::path& path) {
+  if (status.ok() || absl::StrContains(status.message(), path.string())) return status;
+  return absl::Status(status.code(), absl::StrCat(path.string(), ": ", status.message()));
 }
 
 }  // namespace mtm

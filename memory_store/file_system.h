@@ -21,6 +21,9 @@ namespace mtm {
 // folder), NOT_FOUND, ALREADY_EXISTS or INTERNAL (the rest, EIO among them).
 absl::Status StatusFromErrno(int error_number, std::string_view action, const std::filesystem::path& path);
 
+// The same error with the path in front, unless it is in the message already.
+absl::Status WithPath(const absl::Status& status, const std::filesystem::path& path);
+
 // The bytes of a file in the address space, read-only, until destroyed. The file may be removed meanwhile,
 // but must not be truncated.
 class FileMapping {

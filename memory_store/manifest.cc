@@ -128,9 +128,8 @@ absl::StatusOr<Manifest> DecodeManifest(std::string_view text) {
 absl::StatusOr<Manifest> ReadManifest(FileSystem& file_system, const std::filesystem::path& path) {
   const absl::StatusOr<std::string> text = ReadText(file_system, path);
   absl::StatusOr<Manifest> manifest = text.ok() ? DecodeManifest(*text) : text.status();
-  if (manifest.ok()) return manifest;
-  return absl::Status(manifest.status().code(),
-                      absl::StrCat(path.string(), ": ", manifest.status().message()));
+  if (!manifest.ok()) return WithPath(manifest.status(), path);
+  return manifest;
 }
 
 absl::Status WriteManifest(FileSystem& file_system, const std::filesystem::path& path,

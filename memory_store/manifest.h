@@ -33,7 +33,7 @@ std::string EncodeManifest(const Manifest& manifest);
 // DATA_LOSS: damaged, with what; FAILED_PRECONDITION: of a newer version.
 absl::StatusOr<Manifest> DecodeManifest(std::string_view text);
 
-// NOT_FOUND: there is none. Others as DecodeManifest and the file system, the path in front.
+// NOT_FOUND: there is none. Others as DecodeManifest and the file system, with the path.
 absl::StatusOr<Manifest> ReadManifest(FileSystem& file_system, const std::filesystem::path& path);
 
 // Replaces the file by way of `temporary`, durably. After an error either content may be there.

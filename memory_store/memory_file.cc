@@ -122,8 +122,8 @@ absl::StatusOr<std::shared_ptr<const Memory::File>> OpenMemoryFile(FileSystem& f
                                                                    const std::filesystem::path& path,
                                                                    std::string_view digest, Verify verify) {
   absl::StatusOr<std::shared_ptr<const Memory::File>> opened = Open(file_system, path, digest, verify);
-  if (opened.ok()) return opened;
-  return absl::Status(opened.status().code(), absl::StrCat(path.string(), ": ", opened.status().message()));
+  if (!opened.ok()) return WithPath(opened.status(), path);
+  return opened;
 }
 
 }  // namespace mtm

@@ -36,7 +36,7 @@ enum class Verify {
 
 // Opens the file that should have this digest. DATA_LOSS: missing, truncated or damaged, with what and where;
 // FAILED_PRECONDITION: of a newer version, or no permission; RESOURCE_EXHAUSTED, INTERNAL: it cannot be read.
-// Every message begins with the path.
+// Every message has the path.
 absl::StatusOr<std::shared_ptr<const Memory::File>> OpenMemoryFile(FileSystem& file_system,
                                                                    const std::filesystem::path& path,
                                                                    std::string_view digest, Verify verify);

@@ -60,7 +60,7 @@ class MemoryStore {
  public:
   struct Damaged {
     std::string name;
-    std::string reason;  // begins with the file's path
+    std::string reason;  // what and where, with the file's path
   };
 
   // Opens or makes the folder, takes its lock, removes what unfinished writes left behind and loads every
