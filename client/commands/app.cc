@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/commands/app.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "client/commands/commands.h"
+
+namespace mtm::client {
+namespace {
+
+constexpr char kHelp[] = R"(mtm: GPT-2 with a persistent memory, from the command line
+
+Usage: mtm [OPTIONS] COMMAND [ARGUMENTS]
+
+  remember NAME FILE         make a named memory out of a text
+  memories                   list the memories
+  show NAME, delete NAME...  one memory in detail; delete memories
+  generate PROMPT            continue a prompt, with --memory NAME or without
+  compare PROMPT             the same prompt with and without, side by side
+  trace PROMPT               what was looked up in the memory
+  score PROMPT TEXT          log-probabilities of a given continuation
+  tokenize TEXT              token ids of a text; detokenize IDS...: back again
+  model                      the model that the server holds
+
+  --server ADDR      host:port ($MTM_SERVER; default 127.0.0.1:50051)
+  --json             print JSON; errors too, on standard error
+  --timeout SECONDS  give up after this long (default: never)
+  -v, --verbose      say more on standard error;  --version, -h, --help
+
+Exit codes: 0 ok, 1 other error, 2 usage or INVALID_ARGUMENT, 3 NOT_FOUND,
+4 ALREADY_EXISTS, 5 FAILED_PRECONDITION, 6 UNAVAILABLE or DEADLINE_EXCEEDED,
+7 RESOURCE_EXHAUSTED, 8 DATA_LOSS, 130 interrupted.
+mtm COMMAND --help has each command's options and examples.
+)";
+
+// Every command takes the global options too, before or after its name.
+void AddGlobalOptions(CLI::App& app, Session& session) {
+  app.add_option("--server", session.server)->envname("MTM_SERVER");
+  app.add_flag("--json", session.json);
+  app.add_option("--timeout", session.timeout_seconds)
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            double seconds = 0;
+            return CLI::detail::lexical_cast(text, seconds) && seconds > 0 ? "" : "must be a number above 0";
+          },
+          ""));
+  app.add_flag("-v,--verbose", session.verbose);
+  app.set_version_flag("--version", std::string("mtm ") + MTM_VERSION);
+  app.fallthrough();
+  // At most one: a later word that equals a command's name is an argument. None is told from a misspelt one
+  // below.
+  app.require_subcommand(0, 1);
+}
+
+// Wide enough for the options' names, without a line for the group of the plain ones.
+void StyleHelp(CLI::App& app) {
+  app.get_formatter()->column_width(24);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+}
+
+absl::Status UsageError(const CLI::App& app, const CLI::ParseError& error) {
+  std::string command = "mtm";
+  for (const CLI::App* chosen : app.get_subcommands()) absl::StrAppend(&command, " ", chosen->get_name());
+  const std::string what = absl::StrReplaceAll(error.what(), {{"\n", " "}});
+  return absl::InvalidArgumentError(
+      absl::StrCat(std::string(absl::StripAsciiWhitespace(what)), " (see ", command, " --help)"));
+}
+
+}  // namespace
+
+int RunMtm(const std::vector<std::string>& arguments, const Environment& env) {
+  Session session(env);
+  CLI::App app("", "mtm");
+  StyleHelp(app);
+  AddGlobalOptions(app, session);
+  AddRememberCommand(app, session);
+  AddMemoryCommands(app, session);
+  AddGenerateCommand(app, session);
+  AddCompareCommand(app, session);
+  AddTraceCommand(app, session);
+  AddScoreCommand(app, session);
+  AddTokenCommands(app, session);
+  AddModelCommand(app, session);
+  // After the commands, which would inherit it.
+  app.formatter_fn([](const CLI::App*, std::string, CLI::AppFormatMode) { return std::string(kHelp); });
+
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
+    app.parse(std::move(reversed));
+  } catch (const CLI::Success& success) {  // --help, --version
+    return app.exit(success, session.out(), session.err());
+  } catch (const CLI::ParseError& error) {
+    // Parsing ended before it came to set it, perhaps.
+    session.json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+    session.Report(UsageError(app, error));
+    return session.exit_code();
+  }
+  if (!session.run)
+    session.run = [](Session&) { return absl::InvalidArgumentError("no command (see mtm --help)"); };
+  session.Report(session.run(session));
+  if (!session.out().flush().good()) session.Report(absl::UnknownError("cannot write to standard output"));
+  return session.exit_code();
+}
+
+}  // namespace mtm::client

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/commands/session.h"
+
+#include "absl/strings/str_cat.h"
+#include "client/commands/exit_code.h"
+#include "client/commands/input.h"
+#include "client/commands/json.h"
+#include "client/status.h"
+
+namespace mtm::client {
+
+Client& Session::client() {
+  if (!client_) {
+    ClientOptions options;
+    options.address = server;
+    client_.emplace(options);
+  }
+  return *client_;
+}
+
+CallOptions Session::call_options() const {
+  CallOptions options;
+  if (timeout_seconds > 0) options.timeout = absl::Seconds(timeout_seconds);
+  options.stop = env_.stop;
+  return options;
+}
+
+void Session::PrintJson(const google::protobuf::Message& message) { out() << ToDocument(ToJson(message)); }
+
+void Session::Note(const std::string& line) {
+  if (json) return;
+  err() << err_style().Dim(line) << "\n";
+}
+
+void Session::Report(const absl::Status& status) {
+  if (status.ok()) return;
+  const bool interrupted = env_.stop.stop_requested();
+  if (exit_code_ == 0) exit_code_ = interrupted ? kInterruptedExitCode : ExitCode(status.code());
+  out().flush();
+  if (json) {
+    err() << ToLine(ErrorToJson(interrupted ? absl::CancelledError("interrupted") : status));
+  } else if (interrupted) {
+    if (env_.terminal.err) err() << "\n";  // after the terminal's ^C
+  } else {
+    err() << err_style().Red("mtm:") << " " << StatusText(status) << "\n";
+  }
+  err().flush();
+}
+
+absl::StatusOr<std::string> ReadArgument(Session& session, const std::string& text) {
+  if (text != "-") return text;
+  return Input::FromDescriptor(session.env().in)->ReadAll(session.env().stop);
+}
+
+absl::StatusOr<std::string> ReadPrompt(Session& session, const std::string& text) {
+  auto prompt = ReadArgument(session, text);
+  if (prompt.ok() && text == "-" && prompt->ends_with('\n')) prompt->pop_back();
+  return prompt;
+}
+
+}  // namespace mtm::client
