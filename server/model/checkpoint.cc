@@ -2,8 +2,8 @@
 #include "server/model/checkpoint.h"
 
 #include <algorithm>
-#include <fstream>
 #include <set>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
@@ -13,12 +13,12 @@
 #include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
 #include "server/model/fingerprint.h"
+#include "server/model/json_file.h"
 
 namespace mtm {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
 
 std::string ShapeText(const std::vector<int64_t>& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
@@ -31,17 +31,18 @@ bool IsMaskBuffer(absl::string_view name) {
 // The safetensors files of a folder: the single one, or the shards that the index names.
 absl::StatusOr<std::vector<fs::path>> CheckpointFiles(const fs::path& folder) {
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
-  if (fs::exists(single)) return std::vector<fs::path>{single};
-  std::ifstream stream(index);
-  if (!stream) {
+  std::error_code error;  // a link to itself is an error
+  if (fs::exists(single, error)) return std::vector<fs::path>{single};
+  if (!fs::exists(index, error)) {
     return absl::NotFoundError(absl::StrCat(folder.string(), ": has neither model.safetensors nor its index"));
   }
-  const Json json = Json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+  const auto json = ReadJsonObject(index);
+  if (!json.ok()) return json.status();
+  if (!json->contains("weight_map") || !(*json)["weight_map"].is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(index.string(), ": no object weight_map"));
   }
   std::set<fs::path> shards;
-  for (const auto& [tensor, shard] : json["weight_map"].items()) {
+  for (const auto& [tensor, shard] : (*json)["weight_map"].items()) {
     // A shard lies beside its index: a path would let an index read any file of the machine.
     if (!shard.is_string() || fs::path(shard.get<std::string>()).filename() != shard.get<std::string>()) {
       return absl::InvalidArgumentError(

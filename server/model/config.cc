@@ -2,20 +2,22 @@
 #include "server/model/config.h"
 
 #include <cmath>
-#include <fstream>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
+#include "server/model/json_file.h"
 
 namespace mtm {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kMaxDimension = int64_t{1} << 24;
+constexpr int kMaxDimension = 1 << 24;
+// Tensors are enumerated by layer before the first is missed.
+constexpr int kMaxLayers = 4096;
 
 // Reads fields of one config.json; the first fault stays.
 class FieldReader {
@@ -25,15 +27,15 @@ class FieldReader {
   void Fault(absl::string_view field, absl::string_view expected) {
     if (!status_.ok()) return;
     const std::string key(field);
-    const std::string value = json_.contains(key) ? json_[key].dump().substr(0, 80) : "missing";
+    const std::string value = json_.contains(key) ? ShowJson(json_[key]) : "missing";
     status_ = absl::InvalidArgumentError(absl::StrCat(file_, ": ", field, " is ", value, "; ", expected));
   }
 
   bool Has(const std::string& field) const { return json_.contains(field) && !json_[field].is_null(); }
 
-  int Dimension(const std::string& field) {
-    if (!Has(field) || !json_[field].is_number_integer() || json_[field] < 1 || json_[field] > kMaxDimension) {
-      Fault(field, absl::StrCat("expected an integer in 1..", kMaxDimension));
+  int Dimension(const std::string& field, int max = kMaxDimension) {
+    if (!Has(field) || !json_[field].is_number_integer() || json_[field] < 1 || json_[field] > max) {
+      Fault(field, absl::StrCat("expected an integer in 1..", max));
       return 1;
     }
     return json_[field].get<int>();
@@ -86,15 +88,12 @@ std::vector<int> ModelConfig::default_layers() const {
 }
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& file) {
-  std::ifstream stream(file);
-  if (!stream) return absl::NotFoundError(absl::StrCat(file.string(), ": cannot be opened"));
-  const Json json = Json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(file.string(), ": not a JSON object"));
-
-  FieldReader fields(json, file.string());
+  const auto json = ReadJsonObject(file);
+  if (!json.ok()) return json.status();
+  FieldReader fields(*json, file.string());
   CheckArchitecture(fields);
   ModelConfig config;
-  config.n_layer = fields.Dimension("n_layer");
+  config.n_layer = fields.Dimension("n_layer", kMaxLayers);
   config.n_head = fields.Dimension("n_head");
   config.n_embd = fields.Dimension("n_embd");
   config.n_ctx = fields.Dimension(fields.Has("n_positions") ? "n_positions" : "n_ctx");

@@ -3,6 +3,7 @@
 
 #include <openssl/sha.h>
 
+#include <charconv>
 #include <thread>
 #include <vector>
 
@@ -21,10 +22,16 @@ std::string Sha256(const void* data, size_t size) {
 
 std::string Sha256(const std::string& text) { return Sha256(text.data(), text.size()); }
 
+// Every double has a text of its own, unlike StrCat's six digits.
+std::string ShortestText(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
 std::string ConfigText(const ModelConfig& config) {
   return absl::StrCat("gpt2 n_layer=", config.n_layer, " n_head=", config.n_head, " n_embd=", config.n_embd,
                       " n_ctx=", config.n_ctx, " n_inner=", config.n_inner, " vocab_size=", config.vocab_size,
-                      " layer_norm_epsilon=", config.layer_norm_epsilon, "\n");
+                      " layer_norm_epsilon=", ShortestText(config.layer_norm_epsilon), "\n");
 }
 
 }  // namespace

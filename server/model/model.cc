@@ -9,6 +9,8 @@
 #include <cstring>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/model/checkpoint.h"
 #include "server/model/fingerprint.h"
@@ -39,13 +41,13 @@ Tensor View(const TensorView& view, const Checkpoint& checkpoint) {
 
 absl::Status CheckDevice(const std::string& device) {
   return TorchToStatus([&] {
-    const c10::Device parsed(device);
-    if (parsed.is_cpu()) return absl::OkStatus();
-    if (!parsed.is_cuda()) {
+    int index = -1;
+    if (device == "cpu") return absl::OkStatus();
+    if (!absl::StartsWith(device, "cuda:") || !absl::SimpleAtoi(device.substr(5), &index) || index < 0) {
       return absl::InvalidArgumentError(absl::StrCat("device \"", device, "\": expected cpu or cuda:N"));
     }
     const int count = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
-    if (parsed.index() < count) return absl::OkStatus();
+    if (index < count) return absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat("device \"", device, "\": this machine and this LibTorch offer ", count, " CUDA devices"));
   });

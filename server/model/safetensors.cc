@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
+#include "server/model/json_file.h"
 
 namespace mtm {
 namespace {
@@ -41,7 +42,7 @@ absl::StatusOr<std::vector<int64_t>> ParseShape(const Json& json) {
   std::vector<int64_t> shape;
   for (const Json& dimension : json) {
     if (!dimension.is_number_unsigned() || dimension.get<uint64_t>() > INT32_MAX) {
-      return Malformed(absl::StrCat("dimension ", dimension.dump().substr(0, 40), " is out of range"));
+      return Malformed(absl::StrCat("dimension ", ShowJson(dimension), " is out of range"));
     }
     shape.push_back(dimension.get<int64_t>());
   }

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to server/model. The JSON files of a model folder come from anywhere.
+#ifndef MTM_SERVER_MODEL_JSON_FILE_H_
+#define MTM_SERVER_MODEL_JSON_FILE_H_
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <system_error>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+
+namespace mtm {
+
+// NOT_FOUND: cannot be opened. INVALID_ARGUMENT: no regular file, or not a JSON object.
+inline absl::StatusOr<nlohmann::json> ReadJsonObject(const std::filesystem::path& path) {
+  std::ifstream stream(path);
+  if (!stream) return absl::NotFoundError(absl::StrCat(path.string(), ": cannot be opened"));
+  // A folder opens too, and throws when it is read.
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a file"));
+  }
+  nlohmann::json json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a JSON object"));
+  return json;
+}
+
+// A value as a message shows it. Lists and objects are not spelled out: dump() recurses, and deep nesting would
+// overflow the stack.
+inline std::string ShowJson(const nlohmann::json& value) {
+  if (value.is_array()) return "a list";
+  if (value.is_object()) return "an object";
+  return value.dump().substr(0, 80);
+}
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_JSON_FILE_H_
