@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 
@@ -26,6 +27,8 @@ absl::Status Run(const mtm::Options& options) {
 
 // Exit codes: 0, 1 for an error, 2 for a wrong command line.
 int main(int argc, char** argv) {
+  // Errors are reported once, by us; gRPC's own lines are there for who asks for them.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   mtm::Options options;
   if (const auto exit_code = mtm::ParseOptions(argc, argv, options)) return *exit_code;
   const absl::Status status = Run(options);

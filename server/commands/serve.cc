@@ -28,10 +28,11 @@ class StopSignals {
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
   }
 
-  // A second signal then ends the process at once.
+  // After that a SIGINT ends the process at once. A SIGTERM changes nothing: supervisors send it twice.
   const char* Wait() {
     int number = 0;
     sigwait(&set_, &number);
+    sigdelset(&set_, SIGTERM);
     pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);
     return number == SIGTERM ? "SIGTERM" : "SIGINT";
   }

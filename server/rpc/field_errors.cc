@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/field_errors.h"
 
+#include <charconv>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/cord.h"
@@ -16,12 +18,20 @@ constexpr size_t kMaxDescriptionBytes = 400;
 // Of all violations together; status.cc has the arithmetic.
 constexpr size_t kMaxBytes = 1500;
 
+// The fewest digits that say which number it is.
+std::string Shortest(double value) {
+  if (std::trunc(value) == value && std::abs(value) < 1e15) return absl::StrCat(static_cast<int64_t>(value));
+  char digits[32];
+  const auto end = std::to_chars(std::begin(digits), std::end(digits), value).ptr;
+  return {digits, end};
+}
+
 std::string Words(const Range& range) {
   const bool bounded = std::isfinite(range.high);
-  if (range.above_low && bounded) return absl::StrCat("above ", range.low, " and at most ", range.high);
-  if (range.above_low) return absl::StrCat("above ", range.low);
-  if (bounded) return absl::StrCat(range.low, " to ", static_cast<int64_t>(range.high));
-  return absl::StrCat("at least ", range.low);
+  const std::string low = Shortest(range.low);
+  const std::string high = Shortest(range.high);
+  if (range.above_low) return absl::StrCat("above ", low, bounded ? " and at most " + high : "");
+  return bounded ? absl::StrCat(low, " to ", high) : absl::StrCat("at least ", low);
 }
 
 }  // namespace
@@ -53,7 +63,7 @@ absl::Status FieldErrors::ToStatus() const {
 void CheckNumber(const std::string& field, double value, const Range& range, FieldErrors& errors) {
   const bool inside = range.above_low ? value > range.low : value >= range.low;
   if (std::isfinite(value) && inside && value <= range.high) return;
-  errors.Add(field, absl::StrCat("is ", value, "; must be ", Words(range)));
+  errors.Add(field, absl::StrCat("is ", Shortest(value), "; must be ", Words(range)));
 }
 
 }  // namespace mtm

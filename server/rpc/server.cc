@@ -9,6 +9,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
@@ -26,6 +27,19 @@ void EnablePlugins() {
     return true;
   }();
   static_cast<void>(once);
+}
+
+// gRPC takes port 99999 for 34463.
+absl::Status CheckAddress(const std::string& address) {
+  if (address.starts_with("unix:")) return absl::OkStatus();
+  const size_t colon = address.rfind(':');
+  int port = -1;
+  if (colon != std::string::npos && absl::SimpleAtoi(address.substr(colon + 1), &port) && port >= 0 &&
+      port <= 65535) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("cannot listen on ", address, ": must be host:port with a port of 0 to 65535"));
 }
 
 }  // namespace
@@ -50,6 +64,8 @@ Server::Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& stor
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Model& model, const Tokenizer* tokenizer,
                                                       MemoryStore& store, ServerOptions options) {
+  const absl::Status address = CheckAddress(options.listen_address);
+  if (!address.ok()) return address;
   EnablePlugins();
   std::unique_ptr<Server> server(new Server(model, tokenizer, store, std::move(options)));
   const absl::Status status = server->Listen();
