@@ -79,12 +79,8 @@ absl::StatusOr<std::unique_ptr<MemoryStore>> OpenStore(const ServeOptions& optio
   const absl::Time start = absl::Now();
   auto store = MemoryStore::Open(options.store);
   if (!store.ok()) return store.status();
-  const auto damaged = (*store)->ListDamaged();
-  for (const MemoryStore::Damaged& memory : damaged) {
-    spdlog::warn("event=memory_damaged name={} reason=\"{}\"", memory.name, memory.reason);
-  }
   spdlog::info("event=store_opened memories={} damaged={} seconds={:.3f}", (*store)->List().size(),
-               damaged.size(), SecondsSince(start));
+               (*store)->ListDamaged().size(), SecondsSince(start));
   return store;
 }
 
