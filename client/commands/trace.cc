@@ -21,12 +21,16 @@ struct Options {
 // Spaces within a neighbour that a table must not wrap at.
 constexpr char kHardSpace[] = "\u00A0";
 
+std::string DistanceText(double distance) {
+  return distance < 100 ? absl::StrFormat("%.3g", distance) : absl::StrFormat("%.0f", distance);
+}
+
 std::string NeighboursText(const v1::TraceEntry& entry) {
   std::string text;
   for (const auto& neighbour : entry.neighbours()) {
     const std::string part =
-        absl::StrFormat("%s@%d w %.3f d %.1f", Quoted(neighbour.text()), neighbour.memory_position(),
-                        neighbour.weight(), neighbour.distance());
+        absl::StrFormat("%s@%d %.3f/%s", Quoted(neighbour.text()), neighbour.memory_position(),
+                        neighbour.weight(), DistanceText(neighbour.distance()));
     absl::StrAppend(&text, text.empty() ? "" : "  ", absl::StrReplaceAll(part, {{" ", kHardSpace}}));
   }
   return text;
@@ -42,11 +46,11 @@ std::string StepTable(const std::vector<const v1::TraceEntry*>& entries, int wid
   }
   const std::string table = RenderTable({{"layer", Align::kRight},
                                          {"head", Align::kRight},
-                                         {"position", Align::kRight},
+                                         {"pos", Align::kRight},
                                          {"token"},
-                                         {"attention", Align::kRight},
+                                         {"attn", Align::kRight},
                                          {"own", Align::kRight},
-                                         {"neighbours: \"token\"@row, weight, squared distance"}},
+                                         {"\"neighbour\"@row weight/distance"}},
                                         rows, width, style);
   return absl::StrReplaceAll(table, {{kHardSpace, " "}});
 }

@@ -20,9 +20,10 @@ void WrapLine(std::string_view line, int width, std::vector<std::string>& lines)
     const CodePoint point = FirstCodePoint(line);
     const int next = CodePointWidth(point.value);
     if (used + next > width) {
-      if (point.value == ' ') {  // a space where the line breaks anyway
-        line.remove_prefix(point.size);
+      if (point.value == ' ') {  // spaces where the line breaks anyway
+        line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
         lines.push_back(std::move(current));
+        if (line.empty()) return;
         current.clear();
       } else {
         const size_t cut = break_at == std::string::npos ? current.size() : break_at;

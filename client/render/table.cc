@@ -12,7 +12,7 @@ namespace mtm::client {
 namespace {
 
 constexpr int kGap = 2;
-constexpr int kNarrowestLast = 16;
+constexpr int kNarrowestLast = 24;
 
 std::string Spaces(int count) { return std::string(static_cast<size_t>(std::max(count, 0)), ' '); }
 

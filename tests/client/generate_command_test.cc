@@ -164,8 +164,7 @@ TEST_F(GenerateCommandTest, TraceShowsLookupsByStep) {
   EXPECT_EQ(state().last_generate().parameters().max_tokens(), 1);
   EXPECT_EQ(state().last_generate().parameters().trace().max_entries(), 9);
   EXPECT_THAT(out(), HasSubstr("step 0, generated \" purr\", 1 lookup\n"));
-  EXPECT_THAT(out(),
-              HasSubstr("    3     1         0  \"⏎\"       0.9500  0.250  \" cat\"@17 w 0.750 d 147.2\n"));
+  EXPECT_THAT(out(), HasSubstr("    3     1    0  \"⏎\"    0.9500  0.250  \" cat\"@17 0.750/147\n"));
   EXPECT_THAT(out(), HasSubstr("2 more not shown"));
   EXPECT_EQ(Run({"trace", "--memory", "cats", "--json", "x"}), 0);
   EXPECT_EQ(json::parse(out())["samples"][0]["trace"][0]["layer"], 3);

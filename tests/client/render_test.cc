@@ -49,6 +49,7 @@ TEST(FitTest, PadsAndCuts) {
 TEST(WrapTextTest, BreaksAtSpaces) {
   EXPECT_THAT(WrapText("the quick brown fox", 10), ElementsAre("the quick", "brown fox"));
   EXPECT_THAT(WrapText("the quick brown fox", 9), ElementsAre("the quick", "brown fox"));
+  EXPECT_THAT(WrapText("the quick  brown fox  ", 9), ElementsAre("the quick", "brown fox"));
 }
 
 TEST(WrapTextTest, KeepsLineFeedsAndLeadingSpaces) {
@@ -59,7 +60,7 @@ TEST(WrapTextTest, KeepsLineFeedsAndLeadingSpaces) {
 TEST(WrapTextTest, CutsWordsThatDoNotFit) {
   EXPECT_THAT(WrapText("abcdefgh ij", 4), ElementsAre("abcd", "efgh", "ij"));
   EXPECT_THAT(WrapText("猫が好き", 5), ElementsAre("猫が", "好き"));
-  EXPECT_THAT(WrapText("     x", 3), ElementsAre("   ", " x"));
+  EXPECT_THAT(WrapText("     x", 3), ElementsAre("   ", "x"));
 }
 
 TEST(SideBySideTest, TwoColumns) {
@@ -103,10 +104,10 @@ TEST(TableTest, AlignsByDisplayWidth) {
 }
 
 TEST(TableTest, WrapsTheLastColumnUnderItself) {
-  EXPECT_EQ(RenderTable({{"a"}, {"text"}}, {{"1", "one two three four five"}}, 20, kPlain),
+  EXPECT_EQ(RenderTable({{"a"}, {"text"}}, {{"1", "one two three four five six seven"}}, 30, kPlain),
             "a  text\n"
-            "1  one two three\n"
-            "   four five\n");
+            "1  one two three four five six\n"
+            "   seven\n");
 }
 
 TEST(TableTest, ColoursTakeNoColumns) {
