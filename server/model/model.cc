@@ -6,6 +6,8 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/InferenceMode.h>
 
+#include <malloc.h>
+
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -73,6 +75,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
   });
   // The packed copies are what is used from here on; the embeddings' rows come back page by page.
   for (const auto& file : checkpoint->files) file->ReleasePages();
+  malloc_trim(0);  // what packing needed in passing: 140 MB of a 124M model
   if (!status.ok()) return status;
   return model;
 }
