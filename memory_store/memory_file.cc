@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "memory_store/digest.h"
+#include "memory_store/memory_header.h"
 
 namespace mtm {
 namespace {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "memory_store/digest.h"
 #include "memory_store/memory_file.h"
+#include "memory_store/memory_header.h"
 
 namespace mtm {
 namespace {

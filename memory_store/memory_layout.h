@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where everything lies in a memory file: FORMAT.md in code, for the writer and the reader alike.
+// Where everything lies in a memory file, for the writer and the reader alike.
 #ifndef MTM_MEMORY_STORE_MEMORY_LAYOUT_H_
 #define MTM_MEMORY_STORE_MEMORY_LAYOUT_H_
 
@@ -18,10 +18,6 @@
 
 namespace mtm {
 
-inline constexpr std::string_view kMemoryFileMagic = "MTMMEM\r\n";
-inline constexpr uint32_t kMemoryFileVersion = 1;
-inline constexpr uint64_t kPreambleSize = 32;
-inline constexpr uint64_t kMaxHeaderSize = 1 << 20;
 inline constexpr uint64_t kSectionAlignment = 4096;
 inline constexpr uint64_t kBlockSize = 1 << 20;
 
@@ -48,12 +44,6 @@ struct MemoryLayout {
   }
 };
 
-struct Preamble {
-  uint32_t header_size = 0;
-  uint64_t data_size = 0;
-  uint64_t checksum = 0;
-};
-
 // INVALID_ARGUMENT names the field of a spec that is no memory: bad fingerprint, no or unordered layers, a
 // number out of range.
 absl::Status CheckSpec(const MemorySpec& spec);
@@ -61,16 +51,12 @@ absl::Status CheckSpec(const MemorySpec& spec);
 // The writer's layout of a spec that CheckSpec accepts.
 MemoryLayout LayOut(MemorySpec spec);
 
-// Preamble and header as bytes.
-std::string EncodeHead(const MemoryLayout& layout);
+// Bytes of a section of a kind that this version knows.
+uint64_t SectionSize(const MemorySpec& spec, std::string_view kind);
 
-// DATA_LOSS: no preamble. The version is judged by DecodeHead, when the checksum has shown it to be what was
-// written.
-absl::StatusOr<Preamble> DecodePreamble(std::span<const std::byte> bytes);
-
-// `head` is preamble and header. DATA_LOSS: damaged or contradictory; FAILED_PRECONDITION: of a newer
-// version.
-absl::StatusOr<MemoryLayout> DecodeHead(std::span<const std::byte> head);
+// DATA_LOSS: a section lies outside the data, over another or not aligned, or a required one is not there
+// once.
+absl::Status CheckLayout(const MemoryLayout& layout, uint64_t head_size);
 
 }  // namespace mtm
 

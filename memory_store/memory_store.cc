@@ -119,6 +119,8 @@ void MemoryStore::Impl::LoadAll() {
                   std::string(file.status().message()));
     loaded[name] = {.digest = entry.digest, .memory = nullptr, .damage = file.status()};
   }
+  spdlog::info("memories loaded: folder={} memories={} files={}", folder_->root().string(), loaded.size(),
+               files_.size());
   Publish(std::move(loaded));
 }
 

@@ -42,7 +42,8 @@ class MemoryWriter {
   absl::Status Write(int layer, int head, std::span<const float> keys, std::span<const float> values);
 
   // Makes the memory durable and visible, in one step. ALREADY_EXISTS where another took the name meanwhile;
-  // RESOURCE_EXHAUSTED: disk full; FAILED_PRECONDITION: rows are missing. Once only, whatever it returns.
+  // RESOURCE_EXHAUSTED: disk full; FAILED_PRECONDITION: rows are missing, and it can be
+  // called again when they are there. Otherwise once only, whatever it returns.
   absl::StatusOr<std::shared_ptr<const Memory>> Commit();
 
   // Each of the three: after RESOURCE_EXHAUSTED, INTERNAL or another error of the disk the writer is spent

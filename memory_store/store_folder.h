@@ -24,6 +24,7 @@ class StoreFolder {
                                                            const std::filesystem::path& root);
 
   FileSystem& file_system() const { return file_system_; }
+  const std::filesystem::path& root() const { return root_; }
   const Manifest& manifest() const { return manifest_; }
 
   std::filesystem::path ObjectPath(std::string_view digest) const;

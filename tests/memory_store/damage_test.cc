@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "memory_store/digest.h"
+#include "memory_store/memory_header.h"
 #include "memory_store/memory_layout.h"
 #include "memory_store/memory_store.h"
 #include "spdlog/spdlog.h"

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "memory_store/digest.h"
+#include "memory_store/memory_header.h"
 #include "memory_store/memory_layout.h"
 #include "nlohmann/json.hpp"
 #include "tests/memory_store/test_memory.h"
