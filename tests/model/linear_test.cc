@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// A row of a product must not depend on how many rows there are, nor on its place among them: what a request
+// gets would depend on its neighbours.
+#include "server/model/linear.h"
+
+#include <ATen/Context.h>
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+namespace mtm {
+namespace {
+
+using at::Tensor;
+
+constexpr int kMaxRows = 128;
+
+bool SameBits(const Tensor& a, const Tensor& b) {
+  return a.sizes() == b.sizes() &&
+         std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0;
+}
+
+Tensor Random(at::IntArrayRef shape, float scale) {
+  static at::Generator generator = [] {
+    at::Generator g = at::globalContext().defaultGenerator(at::kCPU).clone();
+    g.set_current_seed(1);
+    return g;
+  }();
+  return at::empty(shape, at::kFloat).normal_(0, scale, generator);
+}
+
+struct Shape {
+  int64_t n_in, n_out;
+};
+
+// Each row alone against batches of each size, which start at row 0 or end at the last row.
+void ExpectRowsIndependent(const Shape& shape, const std::vector<int>& sizes) {
+  const c10::InferenceMode inference;
+  const Linear linear(Random({shape.n_out, shape.n_in}, 0.02f), Random({shape.n_out}, 0.02f));
+  const Tensor x = Random({kMaxRows, shape.n_in}, 1), all = linear(x);
+  for (const int n_rows : sizes) {
+    EXPECT_TRUE(SameBits(linear(x.narrow(0, 0, n_rows)), all.narrow(0, 0, n_rows)))
+        << shape.n_in << " -> " << shape.n_out << ", first " << n_rows << " rows";
+    const int first = kMaxRows - n_rows;
+    EXPECT_TRUE(SameBits(linear(x.narrow(0, first, n_rows)), all.narrow(0, first, n_rows)))
+        << shape.n_in << " -> " << shape.n_out << ", last " << n_rows << " rows";
+  }
+}
+
+std::vector<int> SizesTo40() {
+  std::vector<int> sizes;
+  for (int n = 1; n <= 40; ++n) sizes.push_back(n);
+  for (const int n : {63, 64, 65, 100, 127}) sizes.push_back(n);
+  return sizes;
+}
+
+// A block's four products.
+std::vector<Shape> BlockShapes(int64_t d, int64_t inner) {
+  return {{d, 3 * d}, {d, d}, {d, inner}, {inner, d}};
+}
+
+TEST(LinearTest, RowsAreIndependentInGpt2Small) {
+  for (const Shape& shape : BlockShapes(768, 3072)) ExpectRowsIndependent(shape, SizesTo40());
+}
+
+TEST(LinearTest, RowsAreIndependentInASmallModel) {
+  for (const Shape& shape : BlockShapes(256, 1024)) ExpectRowsIndependent(shape, SizesTo40());
+  ExpectRowsIndependent({256, 4096}, SizesTo40());
+}
+
+TEST(LinearTest, RowsAreIndependentInGpt2Xl) {
+  for (const Shape& shape : BlockShapes(1600, 6400))
+    ExpectRowsIndependent(shape, {1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 40});
+}
+
+TEST(LinearTest, RowsAreIndependentInTheHead) { ExpectRowsIndependent({768, 50257}, {1, 2, 3, 5, 8, 17}); }
+
+TEST(LinearTest, RowsAreIndependentInOddShapes) {
+  for (const int64_t n_in : {1, 5, 33, 129}) {
+    for (const int64_t n_out : {1, 7, 100}) ExpectRowsIndependent({n_in, n_out}, {1, 2, 3, 6, 16, 40});
+  }
+}
+
+// A whole context in one step, beside sequences that generate.
+TEST(LinearTest, RowsAreIndependentOfALongPrompt) {
+  const c10::InferenceMode inference;
+  for (const Shape& shape : {Shape{768, 768}, Shape{256, 1024}, Shape{1024, 256}}) {
+    const Linear linear(Random({shape.n_out, shape.n_in}, 0.02f), Random({shape.n_out}, 0.02f));
+    const Tensor x = Random({1024, shape.n_in}, 1), all = linear(x);
+    for (const int n_rows : {1, 8, 128, 129, 500, 1000}) {
+      EXPECT_TRUE(SameBits(linear(x.narrow(0, 1024 - n_rows, n_rows)), all.narrow(0, 1024 - n_rows, n_rows)))
+          << n_rows;
+    }
+  }
+}
+
+TEST(LinearTest, RowsAreIndependentWithMoreThreads) {
+  const int n_threads = at::get_num_threads();
+  for (const int n : {1, 3, 5, 8}) {
+    at::set_num_threads(n);
+    for (const Shape& shape : BlockShapes(256, 1024)) ExpectRowsIndependent(shape, SizesTo40());
+  }
+  at::set_num_threads(n_threads);
+}
+
+TEST(LinearTest, TheProductIsRight) {
+  const c10::InferenceMode inference;
+  for (const int n_rows : {1, 2, 17}) {
+    const Tensor weight = Random({50, 33}, 1), bias = Random({50}, 1), x = Random({n_rows, 33}, 1);
+    const Tensor expected = x.to(at::kDouble).matmul(weight.to(at::kDouble).t());
+    EXPECT_LT((Linear(weight, Tensor())(x) - expected).abs().max().item().toDouble(), 1e-4);
+    EXPECT_LT((Linear(weight, bias)(x) - expected - bias).abs().max().item().toDouble(), 1e-4);
+    // As checkpoints have it: a transposed view.
+    EXPECT_LT((Linear(weight.t().contiguous().t(), bias)(x) - expected - bias).abs().max().item().toDouble(),
+              1e-4);
+  }
+}
+
+TEST(LinearTest, AStridedInputIsReadAsItsRows) {
+  const c10::InferenceMode inference;
+  const Linear linear(Random({50, 32}, 1), Random({50}, 1));
+  const Tensor wide = Random({9, 96}, 1);
+  for (const int n_rows : {1, 9}) {
+    const Tensor part = wide.narrow(0, 0, n_rows).narrow(1, 32, 32);
+    EXPECT_TRUE(SameBits(linear(part), linear(part.contiguous())));
+  }
+}
+
+}  // namespace
+}  // namespace mtm

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both modes against METHOD computed the slow way, under random settings of everything. Golden cases fix
+// single numbers; here every step of the incremental computation meets a full one.
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/model/model_fixture.h"
+#include "tests/model/random_seed.h"
+#include "tests/model/reference_model.h"
+
+namespace mtm {
+namespace {
+
+// A decision this close may fall either way in float32; what follows it is then another computation.
+constexpr double kCloseDecision = 3e-5;
+
+template <typename Expected>
+double MaxDifference(const Logits& logits, const Expected& expected) {
+  double max = logits.size() == expected.size() ? 0 : INFINITY;
+  for (size_t i = 0; i < std::min(logits.size(), expected.size()); ++i) {
+    const double difference = std::abs(double(logits[i]) - expected[i]);
+    if (!(difference <= max)) max = difference;
+  }
+  return max;
+}
+
+Tokens LastOf(const Tokens& tokens, int n) {
+  return {tokens.end() - std::min<ptrdiff_t>(n, std::ssize(tokens)), tokens.end()};
+}
+
+class MethodTest : public testing::Test {
+ protected:
+  struct Case {
+    SequenceOptions options;
+    Tokens prompt;
+    int n_steps;
+  };
+
+  MethodTest() {
+    // One longer than the context, one shorter than most k.
+    std::mt19937_64 random(1);
+    for (const int n : {30, 70, 2}) pool_.push_back(memories_.Make(RandomTokens(random, n, *model_)));
+  }
+
+  Case RandomCase(std::mt19937_64& random, Mode mode) {
+    std::vector<std::shared_ptr<const Memory>> memories;
+    for (size_t n = 1 + random() % 2; n > 0; --n) memories.push_back(pool_[random() % pool_.size()]);
+    Case result;
+    result.n_steps = 1 + static_cast<int>(random() % 10);
+    const int n_ctx = model_->config().n_ctx;
+    // Exact mode goes past its capacity now and then.
+    result.options = {
+        .mode = mode,
+        .uses = RandomUses(random, memories, model_->config().n_layer),
+        .capacity = mode == Mode::kExact && random() % 3 == 0 ? 4 + static_cast<int>(random() % 8) : n_ctx};
+    const int longest = mode == Mode::kExact ? result.options.capacity : n_ctx - result.n_steps;
+    result.prompt =
+        RandomTokens(random, 1 + static_cast<int>(random() % static_cast<unsigned>(longest)), *model_);
+    return result;
+  }
+
+  // Runs a case; false: it was ended by a close decision.
+  bool Run(const Case& c, std::mt19937_64& random, bool compare_fresh) {
+    Sequence sequence(*model_, c.options);
+    ReferenceRun reference(reference_, c.options.mode, c.options.uses);
+    Tokens tokens = c.prompt, pending = c.prompt;
+    for (int step = 0; step < c.n_steps; ++step) {
+      const Logits logits = Feed(*model_, sequence, pending);
+      const Tokens context = LastOf(tokens, c.options.capacity);
+      const auto expected = reference.Step(context);
+      if (reference.margin() < kCloseDecision) return false;
+      const double difference = MaxDifference(logits, expected);
+      EXPECT_LE(difference, 1e-3) << "step " << step;
+      max_difference_ = std::max(max_difference_, difference);
+      EXPECT_EQ(sequence.tokens_heads_changed(), reference.n_selected()) << "step " << step;
+      if (compare_fresh) {
+        Sequence fresh(*model_, c.options);
+        const double from_fresh = MaxDifference(logits, Feed(*model_, fresh, context));
+        EXPECT_LE(from_fresh, 1e-4) << "step " << step;
+        max_from_fresh_ = std::max(max_from_fresh_, from_fresh);
+      }
+      if (HasFailure()) return true;
+      // Exact mode takes several tokens at once too.
+      pending = RandomTokens(random, c.options.mode == Mode::kExact && random() % 4 == 0 ? 3 : 1, *model_);
+      tokens.insert(tokens.end(), pending.begin(), pending.end());
+    }
+    return true;
+  }
+
+  void RunCases(Mode mode, int n_cases, uint64_t seed) {
+    int n_ended = 0;
+    for (int i = 0; i < n_cases; ++i) {
+      std::mt19937_64 random(seed + static_cast<uint64_t>(i));
+      const Case c = RandomCase(random, mode);
+      SCOPED_TRACE(absl::StrCat("case ", i, ", prompt of ", c.prompt.size(), ", capacity ",
+                                c.options.capacity, " ", Describe(c.options.uses)));
+      n_ended += !Run(c, random, mode == Mode::kExact);
+      if (HasFailure()) return;
+    }
+    std::cout << n_cases << " cases, " << n_ended << " ended early; logits off by " << max_difference_
+              << " at most, from a fresh pass by " << max_from_fresh_ << "\n";
+    EXPECT_LE(n_ended, n_cases / 4);
+  }
+
+  const std::unique_ptr<Model> model_ = LoadTiny();
+  const ReferenceModel reference_{TinyFolder()};
+  TestMemories memories_{*model_};
+  std::vector<std::shared_ptr<const Memory>> pool_;
+  double max_difference_ = 0, max_from_fresh_ = 0;
+};
+
+TEST_F(MethodTest, ExactModeIsAFullPassAtEveryStep) { RunCases(Mode::kExact, 100, RandomSeed(1000)); }
+
+TEST_F(MethodTest, CachedModeRunsOneRowInEveryLayer) { RunCases(Mode::kCached, 100, RandomSeed(2000)); }
+
+TEST_F(MethodTest, AMemorysRowsAreThoseOfAPlainPass) {
+  std::mt19937_64 random(3);
+  const Tokens tokens = RandomTokens(random, 60, *model_);
+  const auto memory = memories_.Make(tokens);
+  // Windows of the dropped token and 47 more.
+  Sequence first(*model_, {.capacity = 48}), second(*model_, {.capacity = 48});
+  Tokens window = {0};
+  window.insert(window.end(), tokens.begin(), tokens.begin() + 47);
+  Feed(*model_, first, window);
+  window = {0};
+  window.insert(window.end(), tokens.begin() + 47, tokens.end());
+  Feed(*model_, second, window);
+  for (const int layer : AllLayers(*model_)) {
+    for (int head = 0; head < 4; ++head) {
+      std::vector<float> keys(60 * 8), values(60 * 8);
+      const std::span<float> k(keys), v(values);
+      first.CopyKeysValues(layer, head, 1, k.first(47 * 8), v.first(47 * 8));
+      second.CopyKeysValues(layer, head, 1, k.subspan(47 * 8), v.subspan(47 * 8));
+      EXPECT_TRUE(std::ranges::equal(memory->keys(layer, head), keys)) << layer << " " << head;
+      EXPECT_TRUE(std::ranges::equal(memory->values(layer, head), values)) << layer << " " << head;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mtm
