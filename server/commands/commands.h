@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,6 +18,9 @@ absl::Status Serve(const ServeOptions& options);
 
 // Takes in a memory of the reference implementation.
 absl::Status ImportReference(const ImportOptions& options);
+
+// From here on the log goes to standard error; `level` as spdlog names them.
+void SetUpLog(const std::string& level);
 
 // Null where the folder has none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& folder);

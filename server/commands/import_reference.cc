@@ -65,6 +65,7 @@ absl::StatusOr<std::shared_ptr<const Memory>> Write(const ReferenceMemory& memor
 }  // namespace
 
 absl::Status ImportReference(const ImportOptions& options) {
+  SetUpLog("warning");
   const auto reference = ReadReferenceMemory(options.reference);
   if (!reference.ok()) return reference.status();
   const auto model = Model::Load(options.model);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pthread.h>
 #include <signal.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <cstring>
@@ -40,13 +39,6 @@ class StopSignals {
  private:
   sigset_t set_;
 };
-
-void SetUpLog(const std::string& level) {
-  auto logger = spdlog::stderr_color_mt("mtm");
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z level=%^%l%$ %v");
-  spdlog::set_default_logger(std::move(logger));
-  spdlog::set_level(spdlog::level::from_str(level));
-}
 
 // A reader sees the whole file or none.
 absl::Status WritePortFile(const std::filesystem::path& file, int port) {

@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
 #include "server/commands/commands.h"
 
 namespace mtm {
+
+void SetUpLog(const std::string& level) {
+  auto logger = spdlog::stderr_color_mt("mtm");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z level=%^%l%$ %v");
+  spdlog::set_default_logger(std::move(logger));
+  spdlog::set_level(spdlog::level::from_str(level));
+}
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& folder) {
   auto tokenizer = Tokenizer::Load(folder);
