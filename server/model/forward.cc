@@ -135,7 +135,7 @@ void RunBlock(const Model::Weights& weights, int index, std::vector<Rows>& batch
   const Block& block = weights.blocks[index];
   const Tensor attention = AttendBatch(weights, index, batch, x);
   x = x + block.c_proj(attention);
-  x.add_(block.mlp_c_proj(at::gelu(block.mlp_c_fc(block.ln_2(x)), "tanh")));
+  x.add_(block.mlp_c_proj(block.mlp_c_fc(block.ln_2(x))));
 }
 
 // Embeddings of all pending rows.

@@ -9,12 +9,16 @@
 
 namespace mtm {
 
-// y = x W^T + b. On the CPU W is repacked once for oneDNN, whose product was found to give each row the same bits
-// whatever the number of rows, from 2 rows on (tests/model/linear_test.cc); at::linear does not, and is slower.
+enum class Activation { kNone, kGeluTanh };
+
+// y = activation(x W^T + b). On the CPU W is repacked once for oneDNN, whose product was found to give each row the same bits
+// whatever the number of rows, from 2 rows on (tests/model/linear_test.cc); at::linear does not, and is slower. Nor does
+// at::gelu: what it leaves over from whole vectors it computes another way, and where that lies depends on the number
+// of rows and threads.
 class Linear {
  public:
   // `weight` [n_out, n_in], float32, on the device that will run it; `bias` [n_out] or undefined.
-  Linear(const at::Tensor& weight, at::Tensor bias);
+  Linear(const at::Tensor& weight, at::Tensor bias, Activation activation = Activation::kNone);
 
   // x [n, n_in] -> [n, n_out]
   at::Tensor operator()(const at::Tensor& x) const;
@@ -22,6 +26,7 @@ class Linear {
  private:
   at::Tensor weight_;  // packed, or as given
   at::Tensor bias_;
+  Activation activation_;
   bool packed_ = false;
 };
 

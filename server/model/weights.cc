@@ -30,14 +30,18 @@ class Builder {
   }
 
   // GPT-2's Conv1D keeps [n_in, n_out].
-  Linear Conv1d(const std::string& name) {
-    return Linear(Get(absl::StrCat(name, ".weight")).t(), Get(absl::StrCat(name, ".bias")));
+  Linear Conv1d(const std::string& name, Activation activation = Activation::kNone) {
+    return Linear(Get(absl::StrCat(name, ".weight")).t(), Get(absl::StrCat(name, ".bias")), activation);
   }
 
   Block Layer(int layer) {
     const std::string block = absl::StrCat("h.", layer, ".");
-    return {Norm(block + "ln_1"),          Norm(block + "ln_2"),     Conv1d(block + "attn.c_attn"),
-            Conv1d(block + "attn.c_proj"), Conv1d(block + "mlp.c_fc"), Conv1d(block + "mlp.c_proj")};
+    return {Norm(block + "ln_1"),
+            Norm(block + "ln_2"),
+            Conv1d(block + "attn.c_attn"),
+            Conv1d(block + "attn.c_proj"),
+            Conv1d(block + "mlp.c_fc", Activation::kGeluTanh),
+            Conv1d(block + "mlp.c_proj")};
   }
 
   int64_t count() const { return count_; }

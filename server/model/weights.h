@@ -25,7 +25,7 @@ struct Block {
   LayerNorm ln_1, ln_2;
   Linear c_attn;      // n_embd -> 3 n_embd: q, k, v
   Linear c_proj;      // n_embd -> n_embd
-  Linear mlp_c_fc;    // n_embd -> n_inner
+  Linear mlp_c_fc;    // n_embd -> n_inner, and the activation
   Linear mlp_c_proj;  // n_inner -> n_embd
 };
 
