@@ -39,9 +39,10 @@ struct Shape {
 };
 
 // Each row alone against batches of each size, which start at row 0 or end at the last row.
-void ExpectRowsIndependent(const Shape& shape, const std::vector<int>& sizes) {
+void ExpectRowsIndependent(const Shape& shape, const std::vector<int>& sizes,
+                           Activation activation = Activation::kNone) {
   const c10::InferenceMode inference;
-  const Linear linear(Random({shape.n_out, shape.n_in}, 0.02f), Random({shape.n_out}, 0.02f));
+  const Linear linear(Random({shape.n_out, shape.n_in}, 0.02f), Random({shape.n_out}, 0.02f), activation);
   const Tensor x = Random({kMaxRows, shape.n_in}, 1), all = linear(x);
   for (const int n_rows : sizes) {
     EXPECT_TRUE(SameBits(linear(x.narrow(0, 0, n_rows)), all.narrow(0, 0, n_rows)))
@@ -106,6 +107,28 @@ TEST(LinearTest, RowsAreIndependentWithMoreThreads) {
     for (const Shape& shape : BlockShapes(256, 1024)) ExpectRowsIndependent(shape, SizesTo40());
   }
   at::set_num_threads(n_threads);
+}
+
+// Also where a row ends within a vector register, or a thread's part within a row.
+TEST(LinearTest, RowsAreIndependentUnderGelu) {
+  const int n_threads = at::get_num_threads();
+  for (const int n : {1, 2, 3, 5}) {
+    at::set_num_threads(n);
+    for (const Shape& shape : {Shape{15, 37}, Shape{48, 100}, Shape{256, 1024}, Shape{100, 1001}}) {
+      ExpectRowsIndependent(shape, SizesTo40(), Activation::kGeluTanh);
+    }
+  }
+  at::set_num_threads(n_threads);
+  ExpectRowsIndependent({768, 3072}, {1, 2, 3, 8, 31}, Activation::kGeluTanh);
+}
+
+TEST(LinearTest, GeluIsThatOfGpt2) {
+  const c10::InferenceMode inference;
+  // The identity, so that the input is what the activation sees.
+  const Linear linear(at::eye(64, at::kFloat), Tensor(), Activation::kGeluTanh);
+  const Tensor x = at::linspace(-12, 12, 64 * 100, at::kFloat).view({100, 64});
+  const Tensor expected = at::gelu(x.to(at::kDouble), "tanh");
+  EXPECT_LT((linear(x) - expected).abs().max().item().toDouble(), 1e-6);
 }
 
 TEST(LinearTest, TheProductIsRight) {

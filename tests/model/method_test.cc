@@ -29,6 +29,12 @@ double MaxDifference(const Logits& logits, const Expected& expected) {
   return max;
 }
 
+// TS = 1000 multiplies what rounding has done to a score by as much before the softmax.
+double Allowance(const std::vector<MemoryUse>& uses) {
+  const auto is_steep = [](const MemoryUse& use) { return use.parameters.score_scale > 100; };
+  return std::ranges::any_of(uses, is_steep) ? 10 : 1;
+}
+
 Tokens LastOf(const Tokens& tokens, int n) {
   return {tokens.end() - std::min<ptrdiff_t>(n, std::ssize(tokens)), tokens.end()};
 }
@@ -75,13 +81,13 @@ class MethodTest : public testing::Test {
       const auto expected = reference.Step(context);
       if (reference.margin() < kCloseDecision) return false;
       const double difference = MaxDifference(logits, expected);
-      EXPECT_LE(difference, 1e-3) << "step " << step;
+      EXPECT_LE(difference, 1e-3 * Allowance(c.options.uses)) << "step " << step;
       max_difference_ = std::max(max_difference_, difference);
       EXPECT_EQ(sequence.tokens_heads_changed(), reference.n_selected()) << "step " << step;
       if (compare_fresh) {
         Sequence fresh(*model_, c.options);
         const double from_fresh = MaxDifference(logits, Feed(*model_, fresh, context));
-        EXPECT_LE(from_fresh, 1e-4) << "step " << step;
+        EXPECT_LE(from_fresh, 1e-4 * Allowance(c.options.uses)) << "step " << step;
         max_from_fresh_ = std::max(max_from_fresh_, from_fresh);
       }
       if (HasFailure()) return true;
