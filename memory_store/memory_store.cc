@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory_store/memory_store.h"
 
+#include <algorithm>
 #include <map>
+#include <mutex>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "memory_store/file_system.h"
 #include "memory_store/memory_file.h"
@@ -19,8 +19,11 @@
 namespace mtm {
 namespace {
 
+using SharedFile = std::shared_ptr<const Memory::File>;
+
 struct Entry {
   std::string digest;
+  SharedFile file;                       // null where damaged
   std::shared_ptr<const Memory> memory;  // null where damaged
   absl::Status damage;
 };
@@ -49,16 +52,24 @@ absl::StatusOr<Snapshot::const_iterator> Find(std::string_view reference, const 
   return found;
 }
 
-Entry MakeEntry(const std::string& name, const ManifestEntry& entry,
-                std::shared_ptr<const Memory::File> file) {
+Entry MakeEntry(const std::string& name, const ManifestEntry& entry, SharedFile file) {
   MemoryInfo info{.name = name,
                   .digest = entry.digest,
                   .spec = file->layout.spec,
                   .size_bytes = static_cast<int64_t>(file->layout.file_size()),
                   .create_time = entry.create_time};
   return {.digest = entry.digest,
-          .memory = std::make_shared<const Memory>(std::move(info), std::move(file)),
+          .file = file,
+          .memory = std::make_shared<const Memory>(std::move(info), file),
           .damage = absl::OkStatus()};
+}
+
+// The file that names of this digest share, or null.
+SharedFile FileOf(const std::string& digest, const Snapshot& snapshot) {
+  for (const auto& [name, entry] : snapshot) {
+    if (entry.digest == digest && entry.file != nullptr) return entry.file;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -71,7 +82,7 @@ class MemoryStore::Impl {
   void LoadAll();
 
   std::shared_ptr<const Snapshot> snapshot() const {
-    absl::MutexLock lock(&snapshot_mutex_);
+    const std::lock_guard lock(snapshot_mutex_);
     return snapshot_;
   }
 
@@ -80,19 +91,14 @@ class MemoryStore::Impl {
   absl::Status Delete(std::string_view reference);
 
  private:
-  using SharedFile = std::shared_ptr<const Memory::File>;
-
   absl::Status CheckFree(const std::string& name) const;
   void Publish(Snapshot next);
-  // The file of this digest where it is loaded, or null.
-  SharedFile Loaded(const std::string& digest) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mutex_);
 
-  mutable absl::Mutex change_mutex_;
-  mutable absl::Mutex snapshot_mutex_ ABSL_ACQUIRED_AFTER(change_mutex_);
-  std::unique_ptr<StoreFolder> folder_;  // changed under change_mutex_
-  std::map<std::string, std::weak_ptr<const Memory::File>> files_
-      ABSL_GUARDED_BY(change_mutex_);  // by digest
-  std::shared_ptr<const Snapshot> snapshot_ ABSL_GUARDED_BY(snapshot_mutex_) = std::make_shared<Snapshot>();
+  // Of std, not abseil: ThreadSanitizer does not see into a prebuilt abseil. change_mutex_ is taken first.
+  mutable std::mutex change_mutex_;
+  mutable std::mutex snapshot_mutex_;
+  std::unique_ptr<StoreFolder> folder_;                                      // changed under change_mutex_
+  std::shared_ptr<const Snapshot> snapshot_ = std::make_shared<Snapshot>();  // under snapshot_mutex_
 };
 
 struct MemoryWriter::Impl {
@@ -102,25 +108,28 @@ struct MemoryWriter::Impl {
 };
 
 void MemoryStore::Impl::LoadAll() {
-  absl::MutexLock lock(&change_mutex_);
+  const std::lock_guard lock(change_mutex_);
   Snapshot loaded;
+  std::map<std::string, SharedFile> files;  // by digest
   for (const auto& [name, entry] : folder_->manifest()) {
-    absl::StatusOr<SharedFile> file = Loaded(entry.digest);
+    absl::StatusOr<SharedFile> file = files[entry.digest];
     if (*file == nullptr) {
       file = OpenMemoryFile(folder_->file_system(), folder_->ObjectPath(entry.digest), entry.digest,
                             Verify::kBlocks);
     }
     if (file.ok()) {
-      files_[entry.digest] = *file;
+      files[entry.digest] = *file;
       loaded[name] = MakeEntry(name, entry, *std::move(file));
       continue;
     }
     spdlog::error("memory is damaged and not served: name={} reason=\"{}\"", name,
                   std::string(file.status().message()));
-    loaded[name] = {.digest = entry.digest, .memory = nullptr, .damage = file.status()};
+    loaded[name] = {.digest = entry.digest, .file = nullptr, .memory = nullptr, .damage = file.status()};
   }
-  spdlog::info("memories loaded: folder={} memories={} files={}", folder_->root().string(), loaded.size(),
-               files_.size());
+  const auto damaged = std::count_if(loaded.begin(), loaded.end(),
+                                     [](const auto& entry) { return entry.second.memory == nullptr; });
+  spdlog::info("memories loaded: folder={} memories={} damaged={}", folder_->root().string(), loaded.size(),
+               damaged);
   Publish(std::move(loaded));
 }
 
@@ -135,10 +144,11 @@ absl::StatusOr<std::shared_ptr<const Memory>> MemoryStore::Impl::Commit(const st
                                                                         MemoryFileWriter& writer) {
   const absl::StatusOr<std::string> digest = writer.Finish();
   if (!digest.ok()) return digest.status();
-  absl::MutexLock lock(&change_mutex_);
+  const std::lock_guard lock(change_mutex_);
   if (absl::Status status = CheckFree(name); !status.ok()) return status;
 
-  absl::StatusOr<SharedFile> file = Loaded(*digest);
+  // Only of a name that exists: a deleted memory that somebody holds has its file no longer in the folder.
+  absl::StatusOr<SharedFile> file = FileOf(*digest, *snapshot());
   if (*file == nullptr) {
     if (absl::Status status = folder_->AdoptObject(writer.path(), *digest); !status.ok()) return status;
     writer.Release();
@@ -153,7 +163,6 @@ absl::StatusOr<std::shared_ptr<const Memory>> MemoryStore::Impl::Commit(const st
   const Entry made = MakeEntry(name, entry, *file);
   if (absl::Status status = folder_->ReplaceManifest(manifest); !status.ok()) return status;
 
-  files_[*digest] = *file;
   Snapshot next = *snapshot();
   next[name] = made;
   // The same content written anew mends what was damaged under other names.
@@ -167,7 +176,7 @@ absl::StatusOr<std::shared_ptr<const Memory>> MemoryStore::Impl::Commit(const st
 }
 
 absl::Status MemoryStore::Impl::Delete(std::string_view reference) {
-  absl::MutexLock lock(&change_mutex_);
+  const std::lock_guard lock(change_mutex_);
   Snapshot next = *snapshot();
   const absl::StatusOr<Snapshot::const_iterator> found = Find(reference, next);
   if (!found.ok()) return found.status();
@@ -190,13 +199,8 @@ absl::Status MemoryStore::Impl::CheckFree(const std::string& name) const {
 
 void MemoryStore::Impl::Publish(Snapshot next) {
   auto published = std::make_shared<const Snapshot>(std::move(next));
-  absl::MutexLock lock(&snapshot_mutex_);
+  const std::lock_guard lock(snapshot_mutex_);
   snapshot_.swap(published);
-}
-
-MemoryStore::Impl::SharedFile MemoryStore::Impl::Loaded(const std::string& digest) const {
-  const auto found = files_.find(digest);
-  return found == files_.end() ? nullptr : found->second.lock();
 }
 
 absl::StatusOr<std::unique_ptr<MemoryStore>> MemoryStore::Open(const std::filesystem::path& root,

@@ -149,6 +149,16 @@ TEST_F(MemoryStoreTest, NamesOfOneContentShareAFileUntilTheLastGoes) {
   EXPECT_THAT(FilesIn(root_ / "objects"), IsEmpty());
 }
 
+TEST_F(MemoryStoreTest, ContentOfADeletedMemoryThatIsHeldIsWrittenAnew) {
+  const auto held = Create("cats", content_);
+  ASSERT_TRUE(store_->Delete("cats").ok());
+  Create("cats", content_);
+  Reopen();
+  EXPECT_THAT(store_->ListDamaged(), IsEmpty());
+  ASSERT_TRUE(store_->Get("cats").ok());
+  EXPECT_TRUE(content_.IsIn(**store_->Get("cats")));
+}
+
 TEST_F(MemoryStoreTest, ReferenceWithDigestIsToThatVersionOnly) {
   const std::string digest = Create("cats", content_)->info().digest;
   EXPECT_TRUE(store_->Get("cats@" + digest).ok());
