@@ -1,40 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/validate_memory.h"
 
-#include <algorithm>
 #include <numeric>
 
-#include "absl/strings/str_cat.h"
+#include "memory_store/memory_name.h"
 #include "memory_store/memory_store.h"
 #include "server/rpc/validate_uses.h"
 
 namespace mtm {
-namespace {
-
-constexpr size_t kMinDigest = 8;
-constexpr size_t kMaxDigest = 64;
-
-bool IsDigest(std::string_view text) {
-  return text.size() >= kMinDigest && text.size() <= kMaxDigest &&
-         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-void CheckName(const std::string& field, std::string_view name, FieldErrors& errors) {
-  if (name.empty()) {
-    errors.Add(field, "is missing; must be a memory's name");
-    return;
-  }
-  const absl::Status status = CheckMemoryName(name);
-  if (!status.ok()) errors.Add(field, std::string(status.message()));
-}
-
-}  // namespace
 
 MemoryPlan ReadMemorySpec(const v1::CreateMemoryRequest::Spec& spec, const ModelConfig& config,
                           FieldErrors& errors) {
   MemoryPlan plan;
   plan.name = spec.name();
-  CheckName("spec.name", spec.name(), errors);
+  const absl::Status name = CheckMemoryName(spec.name());
+  if (!name.ok()) errors.Add("spec.name", std::string(name.message()));
   if (spec.layers().empty()) {
     plan.layers.resize(config.n_layer);
     std::iota(plan.layers.begin(), plan.layers.end(), 1);
@@ -51,10 +31,8 @@ MemoryPlan ReadMemorySpec(const v1::CreateMemoryRequest::Spec& spec, const Model
 }
 
 void CheckMemoryReference(const std::string& field, std::string_view reference, FieldErrors& errors) {
-  const size_t at = reference.find('@');
-  CheckName(field, reference.substr(0, at), errors);
-  if (at == std::string_view::npos || IsDigest(reference.substr(at + 1))) return;
-  errors.Add(field, "what follows @ is no digest; must be 8 to 64 digits of 0-9a-f");
+  const absl::Status status = ParseMemoryReference(reference).status();
+  if (!status.ok()) errors.Add(field, std::string(status.message()));
 }
 
 }  // namespace mtm

@@ -123,8 +123,8 @@ class GenerateRpcTest : public testing::Test {
 };
 
 TEST_F(GenerateRpcTest, TheReplyEchoesWhatWasApplied) {
-  const v1::GenerateResponse response =
-      server_.Generate("prompt: 'Dogs' memory_uses { memory: 'cats' } parameters { stop: 'x' }");
+  const v1::GenerateResponse response = server_.Generate(
+      "prompt: 'Dogs' memory_uses { memory: 'cats' } parameters { stop: 'zqxjk' ignore_end_of_text: true }");
   v1::AppliedRequest applied = response.applied();
   EXPECT_NE(applied.parameters().sampling().seed(), 0u) << "drawn";
   applied.mutable_parameters()->mutable_sampling()->clear_seed();
@@ -134,7 +134,7 @@ TEST_F(GenerateRpcTest, TheReplyEchoesWhatWasApplied) {
       memory_uses { memory: "cats@)",
                              cats_.digest(), R"(" layers: 3 method: METHOD_TYPE_3 k: 5 memory_fraction: 5
                     bookkeeping_fraction: 0.9 score_scale: 0.01 residual_fraction: 0.33 head_fraction: 1 }
-      parameters { mode: MODE_CACHED max_tokens: 50 sample_count: 1 stop: "x"
+      parameters { mode: MODE_CACHED max_tokens: 50 sample_count: 1 stop: "zqxjk" ignore_end_of_text: true
                    sampling { temperature: 0.8 top_k: 200 top_p: 1 } })"))
                 .DebugString());
   // The newline, `D` and `ogs`; one layer of two heads at 3 to 52 positions.
@@ -205,7 +205,7 @@ TEST_F(GenerateRpcTest, TheStreamSaysWhatTheUnaryAnswerSays) {
 TEST_F(GenerateRpcTest, TheTraceNamesTokensAndNeighbours) {
   const v1::GenerateResponse response = server_.Generate(R"(
       prompt: 'Dogs' memory_uses { memory: 'cats' layers: 2 memory_fraction: 20 k: 3 }
-      parameters { max_tokens: 3 trace {} })");
+      parameters { max_tokens: 3 trace {} ignore_end_of_text: true })");
   const v1::Sample& sample = response.samples(0);
   EXPECT_EQ(sample.trace_size(), response.usage().tokens_heads_changed());
   ASSERT_THAT(sample.trace(), testing::Not(testing::IsEmpty()));
@@ -243,7 +243,7 @@ TEST_F(GenerateRpcTest, TheTraceIsCapped) {
 
 TEST_F(GenerateRpcTest, AScoreIsTheSumOfTheTokensLogprobs) {
   const v1::GenerateResponse generated = server_.Generate(R"(
-      prompt: 'Dogs' memory_uses { memory: 'cats' } parameters { max_tokens: 8 top_logprobs: 2 })");
+      prompt: 'Dogs' memory_uses { memory: 'cats' } parameters { max_tokens: 8 top_logprobs: 2 sampling { seed: 9 } })");
   v1::ScoreRequest request =
       FromText<v1::ScoreRequest>("prompt: 'Dogs' memory_uses { memory: 'cats' } top_logprobs: 2");
   *request.mutable_continuation_tokens()->mutable_ids() = generated.samples(0).token_ids();

@@ -139,6 +139,9 @@ TEST_F(LifeRpcTest, AStalledReaderDoesNotKeepAServerUp) {
   grpc::ClientContext context;
   const auto reader = StartEndless(context, 1);
   server_->server().Shutdown();
+  v1::StreamGenerateResponse event;
+  while (reader->Read(&event)) {
+  }
   EXPECT_FALSE(reader->Finish().ok());
 }
 

@@ -117,7 +117,6 @@ TEST_F(MemoryUploadTest, BadMessagesAreNamed) {
        "token_ids: has 1 tokens, of which the first 1 are dropped; a memory holds at least one token"},
       {{"spec { name: 'a' dropped_token_count: 3 }", "text: 'Hi there'"},
        "text: has 3 tokens, of which the first 3 are dropped; a memory holds at least one token"},
-      {{"spec {}"}, "spec.name: is missing; must be a memory's name"},
       {{"spec { name: 'a' layers: [1, 5] }"}, "spec.layers[1]: is 5; this model has layers 1 to 4"},
       {{"spec { name: 'a' layers: [2, 2] }"},
        "spec.layers[1]: is 2, as spec.layers[0] is; each layer is named once"},
@@ -137,6 +136,7 @@ TEST_F(MemoryUploadTest, BrokenTextIsNamed) {
 }
 
 TEST_F(MemoryUploadTest, ABadNameIsNamed) {
+  EXPECT_THAT(Violations(Upload({"spec {}"}).status()), ElementsAre(testing::StartsWith("spec.name: ")));
   EXPECT_THAT(Violations(Upload({"spec { name: 'A/../b' }"}).status()),
               ElementsAre(testing::StartsWith("spec.name: ")));
   EXPECT_THAT(Violations(Upload({"spec { name: 'a@12345678' }"}).status()),
