@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/generation/engine.h"
 
-#include <algorithm>
+#include <future>
 #include <utility>
 
-#include "absl/synchronization/notification.h"
+#include "server/generation/stop_reasons.h"
 #include "server/generation/tasks.h"
 
 namespace mtm {
@@ -13,28 +13,23 @@ namespace {
 // One step of a sequence that somebody waits for.
 class StepTask : public Task {
  public:
-  explicit StepTask(Sequence& sequence, absl::Status& result, absl::Notification& done)
-      : sequence_(sequence), result_(result), done_(done) {}
+  explicit StepTask(Sequence& sequence) : sequence_(sequence) {}
 
+  size_t n_sequences() const override { return 1; }
   std::vector<Sequence*> Prepare() override { return {&sequence_}; }
-  void Advance() override { Finish(absl::OkStatus()); }
-  void Fail(const absl::Status& status) override { Finish(status); }
+  void Advance() override { Fail(absl::OkStatus()); }
+  void Fail(const absl::Status& status) override {
+    finished_ = true;
+    result_.set_value(status);  // the sequence may be gone from here on
+  }
   bool finished() const override { return finished_; }
+  std::future<absl::Status> result() { return result_.get_future(); }
 
  private:
-  void Finish(const absl::Status& status) {
-    finished_ = true;
-    result_ = status;
-    done_.Notify();  // the waiting thread's objects may be gone from here on
-  }
-
   Sequence& sequence_;
-  absl::Status& result_;
-  absl::Notification& done_;
+  std::promise<absl::Status> result_;
   bool finished_ = false;
 };
-
-absl::Status ShuttingDown() { return absl::UnavailableError("the server is shutting down"); }
 
 }  // namespace
 
@@ -47,26 +42,26 @@ Engine::~Engine() {
 }
 
 void Engine::Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink) {
-  Submit(std::make_unique<GenerateTask>(model_, tokenizer_, std::move(request), std::move(sink)));
+  Submit(std::make_unique<GenerateTask>(model_, tokenizer_, std::move(request), std::move(sink)), false);
 }
 
 void Engine::Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink) {
-  Submit(std::make_unique<ScoreTask>(model_, std::move(request), std::move(sink)));
+  Submit(std::make_unique<ScoreTask>(model_, std::move(request), std::move(sink)), false);
 }
 
 absl::Status Engine::Step(Sequence& sequence) {
-  absl::Status result;
-  absl::Notification done;
-  Submit(std::make_unique<StepTask>(sequence, result, done));
-  done.WaitForNotification();
-  return result;
+  auto task = std::make_unique<StepTask>(sequence);
+  std::future<absl::Status> result = task->result();
+  Submit(std::move(task), true);
+  return result.get();
 }
 
-void Engine::Submit(std::unique_ptr<Task> task) {
+void Engine::Submit(std::unique_ptr<Task> task, bool urgent) {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (!shutdown_) {
-      waiting_.push_back(std::move(task));
+      urgent ? waiting_.push_front(std::move(task)) : waiting_.push_back(std::move(task));
+      wake_up_.notify_one();
       return;
     }
   }
@@ -74,60 +69,89 @@ void Engine::Submit(std::unique_ptr<Task> task) {
 }
 
 void Engine::Wake() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   woken_ = true;
+  wake_up_.notify_one();
 }
 
 void Engine::Shutdown() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   shutdown_ = true;
+  wake_up_.notify_one();
 }
 
 void Engine::Run() {
   bool progress = false;
   while (Admit(progress)) progress = StepActive();
-  for (const auto& task : active_) task->Fail(ShuttingDown());
+  for (const Active& active : active_) active.task->Fail(ShuttingDown());
   active_.clear();
 }
 
+size_t Engine::RunningSequences() const {
+  size_t n = 0;
+  for (const Active& active : active_) n += active.resting ? 0 : active.task->n_sequences();
+  return n;
+}
+
 bool Engine::Admit(bool progress) {
-  std::deque<std::unique_ptr<Task>> refused;
+  std::vector<std::unique_ptr<Task>> failed;
+  absl::Status reason = ClientLeft();
   {
-    absl::MutexLock lock(&mutex_);
-    const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return woken_ || shutdown_ || (!waiting_.empty() && active_.size() < options_.max_tasks);
+    std::unique_lock lock(mutex_);
+    size_t running = RunningSequences();
+    const auto has_place = [&] {
+      return !waiting_.empty() &&
+             (running == 0 || running + waiting_.front()->n_sequences() <= options_.max_sequences);
     };
-    if (!progress) mutex_.Await(absl::Condition(&has_work));
+    if (!progress) wake_up_.wait(lock, [&] { return woken_ || shutdown_ || has_place(); });
     woken_ = false;
-    if (!shutdown_) {
-      while (!waiting_.empty() && active_.size() < options_.max_tasks) {
-        active_.push_back(std::move(waiting_.front()));
-        waiting_.pop_front();
-      }
-      return true;
+    for (auto it = waiting_.begin(); it != waiting_.end();) {
+      const bool cancelled = shutdown_ || (*it)->IsCancelled();
+      if (cancelled) failed.push_back(std::move(*it));
+      it = cancelled ? waiting_.erase(it) : it + 1;
     }
-    refused.swap(waiting_);
+    while (has_place()) {
+      running += waiting_.front()->n_sequences();
+      active_.push_back({std::move(waiting_.front())});
+      waiting_.pop_front();
+    }
+    if (shutdown_) reason = ShuttingDown();
   }
-  for (const auto& task : refused) task->Fail(ShuttingDown());
-  return false;
+  for (const auto& task : failed) task->Fail(reason);
+  return reason.code() != absl::StatusCode::kUnavailable;
 }
 
 bool Engine::StepActive() {
+  std::vector<Active*> ready;
   std::vector<Sequence*> batch;
-  std::vector<Task*> ready;
-  for (const auto& task : active_) {
-    const std::vector<Sequence*> sequences = task->Prepare();
-    if (sequences.empty()) continue;
-    batch.insert(batch.end(), sequences.begin(), sequences.end());
-    ready.push_back(task.get());
+  Active* newcomer = nullptr;
+  bool progress = false;
+  for (Active& active : active_) {
+    if (active.task->IsCancelled()) {
+      active.task->Fail(ClientLeft());
+      progress = true;
+    } else if (!active.started) {
+      if (newcomer == nullptr) newcomer = &active;
+    } else {
+      const std::vector<Sequence*> sequences = active.task->Prepare();
+      active.resting = sequences.empty();
+      if (active.resting) continue;
+      batch.insert(batch.end(), sequences.begin(), sequences.end());
+      ready.push_back(&active);
+    }
   }
-  if (!batch.empty()) {
-    const absl::Status status = model_.Step(batch);
-    for (Task* task : ready) status.ok() ? task->Advance() : task->Fail(status);
+  if (!ready.empty()) StepTasks(ready, batch);
+  if (newcomer != nullptr) {
+    newcomer->started = true;
+    StepTasks({newcomer}, newcomer->task->Prepare());
   }
-  const size_t n_active = active_.size();
-  std::erase_if(active_, [](const auto& task) { return task->finished(); });
-  return !batch.empty() || active_.size() < n_active;
+  std::erase_if(active_, [](const Active& active) { return active.task->finished(); });
+  return progress || !ready.empty() || newcomer != nullptr;
+}
+
+void Engine::StepTasks(const std::vector<Active*>& tasks, const std::vector<Sequence*>& batch) {
+  const absl::Status status = model_.Step(batch);
+  for (Active* active : tasks) status.ok() ? active->task->Advance() : active->task->Fail(status);
 }
 
 }  // namespace mtm

@@ -2,14 +2,15 @@
 #ifndef MTM_SERVER_GENERATION_ENGINE_H_
 #define MTM_SERVER_GENERATION_ENGINE_H_
 
+#include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "server/generation/request.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
@@ -22,20 +23,27 @@ class Task {
  public:
   virtual ~Task() = default;
 
-  // Sequences for the next step, each with pending tokens. None: the task rests, until Engine::Wake, or is finished.
+  // Sequences that it holds at once: what it counts for at admission.
+  virtual size_t n_sequences() const = 0;
+  // Nobody wants it any more; it is to be failed.
+  virtual bool IsCancelled() { return false; }
+  // Sequences for the next step, each with pending tokens. None: the task rests until Engine::Wake.
   virtual std::vector<Sequence*> Prepare() = 0;
   // That step was run.
   virtual void Advance() = 0;
-  // It was not, or the engine shuts down; the task is finished.
+  // It was not, or nobody wants it, or the engine shuts down; the task is finished.
   virtual void Fail(const absl::Status& status) = 0;
   virtual bool finished() const = 0;
 };
 
-// One thread that runs all forward passes. Every round steps all tasks that are ready, together. Thread-safe.
+// One thread that runs all forward passes. Every round steps all tasks that are ready, together; a task's first step,
+// its prompt, is run by itself, one a round, so that what does not fit fails alone. Thread-safe.
 class Engine {
  public:
   struct Options {
-    size_t max_tasks = 64;  // admitted at once; the others wait in the order they came
+    // Sequences that may run at once, resting ones aside; further requests wait in the order they came. A request
+    // of more is run when it is alone.
+    size_t max_sequences = 64;
   };
 
   // `model` outlives the engine, and so does `tokenizer`, which is null for a model without one.
@@ -49,7 +57,7 @@ class Engine {
   void Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink);
   void Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink);
 
-  // Runs the sequence's pending tokens; blocks the caller until that is done.
+  // Runs the sequence's pending tokens; blocks the caller until that is done. Not held up by waiting requests.
   absl::Status Step(Sequence& sequence);
 
   // Some sink has room again or was cancelled.
@@ -62,23 +70,32 @@ class Engine {
   const Tokenizer* tokenizer() const { return tokenizer_; }
 
  private:
-  void Submit(std::unique_ptr<Task> task);
+  struct Active {
+    std::unique_ptr<Task> task;
+    bool started = false;  // its first step was run
+    bool resting = false;
+  };
+
+  void Submit(std::unique_ptr<Task> task, bool urgent);
   void Run();
   // Takes waiting tasks in; where there was no progress, waits for something to do. False: shut down.
-  bool Admit(bool progress) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Admit(bool progress);
+  size_t RunningSequences() const;
   // Steps every task that is ready. False: none was.
   bool StepActive();
+  void StepTasks(const std::vector<Active*>& tasks, const std::vector<Sequence*>& batch);
 
   const Model& model_;
   const Tokenizer* const tokenizer_;
   const Options options_;
 
-  absl::Mutex mutex_;
-  std::deque<std::unique_ptr<Task>> waiting_ ABSL_GUARDED_BY(mutex_);
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
-  bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable wake_up_;
+  std::deque<std::unique_ptr<Task>> waiting_;
+  bool woken_ = false;
+  bool shutdown_ = false;
 
-  std::vector<std::unique_ptr<Task>> active_;  // the engine thread's own
+  std::vector<Active> active_;  // the engine thread's own
   std::thread thread_;
 };
 

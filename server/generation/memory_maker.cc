@@ -2,15 +2,14 @@
 #include "server/generation/memory_maker.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
+#include "server/generation/stop_reasons.h"
 #include "server/model/sequence.h"
 
 namespace mtm {
 namespace {
-
-absl::Status ShuttingDown() { return absl::UnavailableError("the server is shutting down"); }
-absl::Status Cancelled() { return absl::CancelledError("the client left"); }
 
 using StepFunction = std::function<absl::Status(Sequence&)>;
 // Called after each window with the tokens done so far; an error ends the making.
@@ -29,8 +28,9 @@ absl::Status WriteWindow(const Model& model, const MemoryRequest& request, std::
   std::vector<float> keys(tokens.size() * model.config().head_dim()), values(keys.size());
   for (int layer : request.layers) {
     for (int head = 0; head < model.config().n_head; ++head) {
-      sequence.CopyKeysValues(layer, head, n_leading, keys, values);
-      if (absl::Status status = writer.Write(layer, head, keys, values); !status.ok()) return status;
+      absl::Status status = sequence.CopyKeysValues(layer, head, n_leading, keys, values);
+      if (status.ok()) status = writer.Write(layer, head, keys, values);
+      if (!status.ok()) return status;
     }
   }
   return absl::OkStatus();
@@ -39,6 +39,7 @@ absl::Status WriteWindow(const Model& model, const MemoryRequest& request, std::
 absl::StatusOr<std::shared_ptr<const Memory>> Make(const Model& model, MemoryStore& store,
                                                    const MemoryRequest& request, const StepFunction& step,
                                                    const ProgressFunction& progress) {
+  if (absl::Status status = progress(0); !status.ok()) return status;  // before room is made on disk
   const ModelConfig& config = model.config();
   auto writer = store.Create(request.name, {.model_fingerprint = model.fingerprint(),
                                             .layers = request.layers,
@@ -51,10 +52,10 @@ absl::StatusOr<std::shared_ptr<const Memory>> Make(const Model& model, MemorySto
   const std::span<const int32_t> tokens(request.tokens);
   for (size_t first = 0; first < tokens.size(); first += window) {
     const auto part = tokens.subspan(first, std::min(window, tokens.size() - first));
-    if (absl::Status status = progress(static_cast<int64_t>(first)); !status.ok()) return status;
-    if (absl::Status status = WriteWindow(model, request, part, step, **writer); !status.ok()) return status;
+    absl::Status status = WriteWindow(model, request, part, step, **writer);
+    if (status.ok()) status = progress(static_cast<int64_t>(first + part.size()));
+    if (!status.ok()) return status;
   }
-  if (absl::Status status = progress(static_cast<int64_t>(tokens.size())); !status.ok()) return status;
   return (*writer)->Commit();
 }
 
@@ -79,9 +80,10 @@ MemoryMaker::~MemoryMaker() {
 
 void MemoryMaker::Make(MemoryRequest request, std::shared_ptr<MemorySink> sink) {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (!shutdown_) {
       jobs_.push_back({std::move(request), std::move(sink)});
+      wake_up_.notify_one();
       return;
     }
   }
@@ -89,12 +91,13 @@ void MemoryMaker::Make(MemoryRequest request, std::shared_ptr<MemorySink> sink) 
 }
 
 void MemoryMaker::Shutdown() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   shutdown_ = true;
+  wake_up_.notify_one();
 }
 
 bool MemoryMaker::IsShutdown() const {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return shutdown_;
 }
 
@@ -102,9 +105,8 @@ void MemoryMaker::Run() {
   while (true) {
     Job job;
     {
-      absl::MutexLock lock(&mutex_);
-      const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return shutdown_ || !jobs_.empty(); };
-      mutex_.Await(absl::Condition(&has_work));
+      std::unique_lock lock(mutex_);
+      wake_up_.wait(lock, [this] { return shutdown_ || !jobs_.empty(); });
       if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
@@ -117,7 +119,7 @@ absl::StatusOr<std::shared_ptr<const Memory>> MemoryMaker::MakeOne(const Job& jo
   const auto step = [&](Sequence& sequence) { return engine_.Step(sequence); };
   const auto progress = [&](int64_t done) -> absl::Status {
     if (IsShutdown()) return ShuttingDown();
-    if (job.sink->IsCancelled()) return Cancelled();
+    if (job.sink->IsCancelled()) return ClientLeft();
     job.sink->OnProgress(done, static_cast<int64_t>(job.request.tokens.size()));
     return absl::OkStatus();
   };

@@ -2,18 +2,16 @@
 #ifndef MTM_SERVER_GENERATION_MEMORY_MAKER_H_
 #define MTM_SERVER_GENERATION_MEMORY_MAKER_H_
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "memory_store/memory_store.h"
 #include "server/generation/engine.h"
 
@@ -63,9 +61,11 @@ class MemoryMaker {
 
   Engine& engine_;
   MemoryStore& store_;
-  mutable absl::Mutex mutex_;
-  std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
-  bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable wake_up_;
+  std::deque<Job> jobs_;
+  bool shutdown_ = false;
+
   std::thread thread_;
 };
 

@@ -2,9 +2,10 @@
 #include "server/generation/tasks.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "server/generation/sampling.h"
 
 namespace mtm {
@@ -28,15 +29,22 @@ void AddStep(const Sequence& sequence, Usage& usage) {
   usage.tokens_heads_total += sequence.tokens_heads_total();
 }
 
-absl::Status Cancelled() { return absl::CancelledError("the client left"); }
+// A checkpoint with broken numbers, or settings beyond what floats hold.
+absl::Status NotFinite() { return absl::InternalError("the model's logits are not finite"); }
+
+bool HasFiniteLogits(const Sequence& sequence) {
+  const auto logits = sequence.logits();
+  return std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); });
+}
 
 }  // namespace
 
-void StatsClock::Started() { started_ = first_token_ = absl::Now(); }
-void StatsClock::FirstToken() { first_token_ = absl::Now(); }
+void StatsClock::Started() { started_ = first_token_ = Clock::now(); }
+void StatsClock::FirstToken() { first_token_ = Clock::now(); }
 
 RequestStats StatsClock::Finish(Usage usage) const {
-  return {usage, {started_ - submitted_, first_token_ - started_, absl::Now() - first_token_}};
+  return {usage, {absl::FromChrono(started_ - submitted_), absl::FromChrono(first_token_ - started_),
+                  absl::FromChrono(Clock::now() - first_token_)}};
 }
 
 GenerateTask::GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
@@ -46,10 +54,6 @@ GenerateTask::GenerateTask(const Model& model, const Tokenizer* tokenizer, Gener
 }
 
 std::vector<Sequence*> GenerateTask::Prepare() {
-  if (sink_->IsCancelled()) {
-    Fail(Cancelled());
-    return {};
-  }
   if (samples_.empty()) {
     clock_.Started();
     prompt_ = StartSequence(model_, request_.context, request_.max_tokens, request_.trace);
@@ -62,7 +66,14 @@ std::vector<Sequence*> GenerateTask::Prepare() {
 }
 
 void GenerateTask::Advance() {
-  if (samples_.empty()) StartSamples();
+  if (samples_.empty()) {
+    StartSamples();
+  } else {
+    for (const auto& sample : samples_) AddStep(sample->sequence(), usage_);
+  }
+  for (const auto& sample : samples_) {
+    if (!HasFiniteLogits(sample->sequence())) return Fail(NotFinite());
+  }
   for (const auto& sample : samples_) AdvanceSample(*sample);
   std::erase_if(samples_, [](const auto& sample) { return sample->finish().has_value(); });
   if (!samples_.empty()) return;
@@ -72,6 +83,7 @@ void GenerateTask::Advance() {
 
 void GenerateTask::StartSamples() {
   clock_.FirstToken();
+  AddStep(*prompt_, usage_);
   for (int index = 0; index < request_.samples; ++index) {
     const bool is_last = index + 1 == request_.samples;
     samples_.push_back(std::make_unique<Sample>(request_, tokenizer_, model_.config(), index,
@@ -80,7 +92,6 @@ void GenerateTask::StartSamples() {
 }
 
 void GenerateTask::AdvanceSample(Sample& sample) {
-  AddStep(sample.sequence(), usage_);
   if (auto token = sample.Next()) {
     ++usage_.generated_tokens;
     sink_->OnToken(*std::move(token));
@@ -99,10 +110,6 @@ ScoreTask::ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<S
 }
 
 std::vector<Sequence*> ScoreTask::Prepare() {
-  if (sink_->IsCancelled()) {
-    Fail(Cancelled());
-    return {};
-  }
   if (!sequence_) {
     clock_.Started();
     sequence_ = StartSequence(model_, request_.context, static_cast<int64_t>(request_.continuation.size()), false);
@@ -112,6 +119,7 @@ std::vector<Sequence*> ScoreTask::Prepare() {
 
 void ScoreTask::Advance() {
   if (details_.empty()) clock_.FirstToken();
+  if (!HasFiniteLogits(*sequence_)) return Fail(NotFinite());
   AddStep(*sequence_, usage_);
   const int32_t id = request_.continuation[details_.size()];
   details_.push_back(Describe(sequence_->logits(), id, request_.top_logprobs));

@@ -2,10 +2,10 @@
 #ifndef MTM_SERVER_GENERATION_TASKS_H_
 #define MTM_SERVER_GENERATION_TASKS_H_
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "server/generation/engine.h"
 #include "server/generation/sample.h"
 
@@ -19,7 +19,8 @@ class StatsClock {
   RequestStats Finish(Usage usage) const;
 
  private:
-  absl::Time submitted_ = absl::Now(), started_ = submitted_, first_token_ = submitted_;
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point submitted_ = Clock::now(), started_ = submitted_, first_token_ = submitted_;
 };
 
 class GenerateTask : public Task {
@@ -28,6 +29,8 @@ class GenerateTask : public Task {
   GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
                std::shared_ptr<GenerationSink> sink);
 
+  size_t n_sequences() const override { return static_cast<size_t>(request_.samples); }
+  bool IsCancelled() override { return sink_->IsCancelled(); }
   std::vector<Sequence*> Prepare() override;
   void Advance() override;
   void Fail(const absl::Status& status) override;
@@ -43,7 +46,7 @@ class GenerateTask : public Task {
   const std::shared_ptr<GenerationSink> sink_;
   StatsClock clock_;
   Usage usage_;
-  std::unique_ptr<Sequence> prompt_;             // until it was run
+  std::unique_ptr<Sequence> prompt_;              // until it was run
   std::vector<std::unique_ptr<Sample>> samples_;  // unfinished ones
   bool finished_ = false;
 };
@@ -52,6 +55,8 @@ class ScoreTask : public Task {
  public:
   ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink);
 
+  size_t n_sequences() const override { return 1; }
+  bool IsCancelled() override { return sink_->IsCancelled(); }
   std::vector<Sequence*> Prepare() override;
   void Advance() override;
   void Fail(const absl::Status& status) override;

@@ -167,6 +167,7 @@ std::vector<Rows> BeginStep(std::span<Sequence* const> sequences) {
   std::vector<Rows> batch;
   for (Sequence* sequence : sequences) {
     SequenceState& s = sequence->state();
+    s.OwnCaches();
     s.tokens_heads_changed = s.tokens_heads_total = 0;
     s.trace.clear();
     batch.push_back({&s, s.n_computed, 0});

@@ -7,9 +7,14 @@
 #include <algorithm>
 #include <iterator>
 
+#include "server/model/unshare.h"
+
 namespace mtm {
 
 using at::Tensor;
+
+// Bounds what a search of many tokens-heads with a large k holds at a time: 16 MiB.
+constexpr size_t kMaxNeighboursAtOnce = size_t{1} << 20;
 
 MemoryLayer::MemoryLayer(const MemoryUse& use, int use_index, int layer, int n_head, int capacity, int head_dim,
                          c10::Device device, bool trace)
@@ -112,15 +117,20 @@ void MemoryLayer::LookUp(const std::vector<TokensHead>& missing, const Tensor& k
 void MemoryLayer::LookUpHead(int head, size_t count, const float* queries, const float* keys, const float* values,
                              float* mixed, Found* found) const {
   const size_t d = head_dim_;
-  std::vector<Neighbour> neighbours = memory_->Search(layer_, head, {keys, count * d}, parameters_.k);
-  const size_t per_row = neighbours.size() / count;
   const auto memory_keys = memory_->keys(layer_, head), memory_values = memory_->values(layer_, head);
-  for (size_t i = 0; i < count; ++i) {
-    const size_t row = i * d;
-    const std::span<const Neighbour> near(neighbours.data() + i * per_row, per_row);
-    Mix mix = RankAndMix(parameters_, {{queries + row, d}, {keys + row, d}, {values + row, d}}, memory_keys,
-                         memory_values, near, {mixed + row, d});
-    if (trace_) found[i] = {{near.begin(), near.end()}, std::move(mix)};
+  const size_t per_row = std::min<size_t>(parameters_.k, memory_->tokens().size());
+  const size_t rows_at_once = std::max<size_t>(1, kMaxNeighboursAtOnce / per_row);
+  for (size_t first = 0; first < count; first += rows_at_once) {
+    const size_t n = std::min(rows_at_once, count - first);
+    const std::vector<Neighbour> neighbours =
+        memory_->Search(layer_, head, {keys + first * d, n * d}, parameters_.k);
+    for (size_t i = 0; i < n; ++i) {
+      const size_t row = (first + i) * d;
+      const std::span<const Neighbour> near(neighbours.data() + i * per_row, per_row);
+      Mix mix = RankAndMix(parameters_, {{queries + row, d}, {keys + row, d}, {values + row, d}}, memory_keys,
+                           memory_values, near, {mixed + row, d});
+      if (trace_) found[first + i] = {{near.begin(), near.end()}, std::move(mix)};
+    }
   }
 }
 
@@ -138,12 +148,8 @@ void MemoryLayer::AppendTrace(std::vector<TraceEntry>& trace) const {
   }
 }
 
-MemoryLayer MemoryLayer::Fork() const {
-  MemoryLayer fork(*this);
-  fork.query_ = query_.clone();
-  fork.mixed_ = mixed_.clone();
-  fork.mixes_ = mixes_.clone();
-  return fork;
+void MemoryLayer::Unshare() {
+  for (Tensor* tensor : {&query_, &mixed_, &mixes_}) mtm::Unshare(*tensor);
 }
 
 }  // namespace mtm

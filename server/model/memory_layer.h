@@ -43,7 +43,8 @@ class MemoryLayer {
   // Appends an entry for each selected tokens-head.
   void AppendTrace(std::vector<TraceEntry>& trace) const;
 
-  MemoryLayer Fork() const;
+  // A copy shares its tensors with the original until this is called on both.
+  void Unshare();
 
  private:
   struct Found {

@@ -14,11 +14,11 @@ double Dot(std::span<const float> a, const float* b) {
                                [](float x, float y) { return double(x) * y; });
 }
 
-// Softmax in place.
-void Softmax(std::span<double> scores) {
+// softmax(scale * scores) in place. The scale comes after the difference, which no scale can then turn into inf - inf.
+void Softmax(std::span<double> scores, double scale) {
   const double max = *std::max_element(scores.begin(), scores.end());
   double sum = 0;
-  for (double& score : scores) sum += score = std::exp(score - max);
+  for (double& score : scores) sum += score = score == max ? 1 : std::exp((score - max) * scale);
   for (double& score : scores) score /= sum;
 }
 
@@ -34,14 +34,14 @@ Mix RankAndMix(const MemoryParameters& parameters, const OwnRow& own, std::span<
   std::vector<double> weights;
   std::vector<const float*> candidate_values;
   if (own_competes) {
-    weights.push_back(Dot(own.query, own.key.data()) * scale);
+    weights.push_back(Dot(own.query, own.key.data()));
     candidate_values.push_back(own.value.data());
   }
   for (const Neighbour& neighbour : neighbours) {
-    weights.push_back(Dot(own.query, keys.data() + neighbour.position * d) * scale);
+    weights.push_back(Dot(own.query, keys.data() + neighbour.position * d));
     candidate_values.push_back(values.data() + neighbour.position * d);
   }
-  Softmax(weights);
+  Softmax(weights, scale);
 
   const double residual = parameters.method == Method::kType1 ? 0 : parameters.residual_fraction;
   for (size_t i = 0; i < d; ++i) {

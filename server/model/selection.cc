@@ -10,7 +10,7 @@ namespace {
 // Keeps the ceil(f H t) most attended; ties go to the lower head, then the lower position.
 void LimitToFraction(std::span<const float> attention, int n_head, int n_positions, double fraction,
                      std::vector<TokensHead>& selected) {
-  const double limit = std::ceil(fraction * n_head * n_positions);
+  const double limit = std::ceil(fraction * (double{1} * n_head * n_positions));
   if (limit >= static_cast<double>(selected.size())) return;
   const auto score = [&](const TokensHead& t) { return attention[size_t(t.head) * n_positions + t.position]; };
   const auto kept = selected.begin() + static_cast<ptrdiff_t>(limit);

@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "server/model/sequence_state.h"
+#include "server/model/torch_status.h"
+#include "server/model/unshare.h"
 #include "server/model/weights.h"
 
 namespace mtm {
@@ -14,26 +16,34 @@ namespace mtm {
 using at::Tensor;
 
 Sequence::Sequence(const Model& model, SequenceOptions options) : state_(std::make_unique<State>()) {
-  const c10::InferenceMode inference;
-  const ModelConfig& config = model.config();
-  State& s = *state_;
-  s.weights = &model.weights();
-  s.options = std::move(options);
-  s.rows_computed.assign(config.n_layer, 0);
-  s.layers.resize(config.n_layer);
-  const auto float_on_device = at::device(s.weights->device).dtype(at::kFloat);
-  const int64_t capacity = s.options.capacity;
-  for (LayerState& layer : s.layers) {
-    layer.key = at::empty({config.n_head, capacity, config.head_dim()}, float_on_device);
+  state_->weights = &model.weights();
+  state_->options = std::move(options);
+  state_->rows_computed.assign(model.config().n_layer, 0);
+}
+
+void Sequence::State::Allocate() {
+  const ModelConfig& config = weights->config;
+  const auto float_on_device = at::device(weights->device).dtype(at::kFloat);
+  layers.resize(config.n_layer);
+  for (LayerState& layer : layers) {
+    layer.key = at::empty({config.n_head, options.capacity, config.head_dim()}, float_on_device);
     layer.value = at::empty_like(layer.key);
   }
-  for (size_t use = 0; use < s.options.uses.size(); ++use) {
-    for (int number : s.options.uses[use].layers) {
-      LayerState& layer = s.layers[number - 1];
-      layer.memory.emplace(s.options.uses[use], static_cast<int>(use), number, config.n_head, capacity,
-                           config.head_dim(), s.weights->device, s.options.trace);
-      if (s.options.mode == Mode::kExact) layer.input = at::empty({capacity, config.n_embd}, float_on_device);
+  for (size_t use = 0; use < options.uses.size(); ++use) {
+    for (int number : options.uses[use].layers) {
+      LayerState& layer = layers[number - 1];
+      layer.memory.emplace(options.uses[use], static_cast<int>(use), number, config.n_head, options.capacity,
+                           config.head_dim(), weights->device, options.trace);
+      if (options.mode == Mode::kExact) layer.input = at::empty({options.capacity, config.n_embd}, float_on_device);
     }
+  }
+}
+
+void Sequence::State::OwnCaches() {
+  if (layers.empty()) return Allocate();
+  for (LayerState& layer : layers) {
+    for (Tensor* tensor : {&layer.key, &layer.value, &layer.input}) Unshare(*tensor);
+    if (layer.memory) layer.memory->Unshare();
   }
 }
 
@@ -41,15 +51,7 @@ Sequence::Sequence(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Sequence::~Sequence() = default;
 
 std::unique_ptr<Sequence> Sequence::Fork() const {
-  const c10::InferenceMode inference;
-  auto fork = std::make_unique<State>(*state_);
-  for (LayerState& layer : fork->layers) {
-    layer.key = layer.key.clone();
-    layer.value = layer.value.clone();
-    if (layer.input.defined()) layer.input = layer.input.clone();
-    if (layer.memory) layer.memory = layer.memory->Fork();
-  }
-  return std::unique_ptr<Sequence>(new Sequence(std::move(fork)));
+  return std::unique_ptr<Sequence>(new Sequence(std::make_unique<State>(*state_)));
 }
 
 void Sequence::Append(std::span<const int32_t> tokens) {
@@ -74,16 +76,19 @@ int64_t Sequence::tokens_heads_total() const { return state_->tokens_heads_total
 const std::vector<TraceEntry>& Sequence::trace() const { return state_->trace; }
 std::span<const int> Sequence::rows_computed() const { return state_->rows_computed; }
 
-void Sequence::CopyKeysValues(int layer, int head, int first, std::span<float> keys, std::span<float> values) const {
-  const c10::InferenceMode inference;
-  const LayerState& s = state_->layers[layer - 1];
-  const auto copy = [&](const Tensor& cache, std::span<float> to) {
-    const Tensor rows =
-        cache.select(0, head).narrow(0, first, state_->n_computed - first).to(at::kCPU).contiguous();
-    std::copy_n(rows.const_data_ptr<float>(), rows.numel(), to.begin());
-  };
-  copy(s.key, keys);
-  copy(s.value, values);
+absl::Status Sequence::CopyKeysValues(int layer, int head, int first, std::span<float> keys,
+                                      std::span<float> values) const {
+  return TorchToStatus([&] {
+    const c10::InferenceMode inference;
+    const LayerState& s = state_->layers[layer - 1];
+    const auto copy = [&](const Tensor& cache, std::span<float> to) {
+      const Tensor rows = cache.select(0, head).narrow(0, first, state_->n_computed - first).to(at::kCPU).contiguous();
+      std::copy_n(rows.const_data_ptr<float>(), rows.numel(), to.begin());
+    };
+    copy(s.key, keys);
+    copy(s.value, values);
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace mtm

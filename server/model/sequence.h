@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "server/model/memory_use.h"
 #include "server/model/model.h"
 
@@ -23,13 +24,13 @@ struct SequenceOptions {
 // One context: its tokens, its key-value cache and what its memories have changed in it. Not thread-safe.
 class Sequence {
  public:
-  // `model` outlives the sequence.
+  // `model` outlives the sequence. The caches are made by the first Model::Step, whose error says where they do not fit.
   Sequence(const Model& model, SequenceOptions options);
   ~Sequence();
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
-  // A copy that goes its own way from here.
+  // A copy that goes its own way from here: it shares the caches until either runs its next step.
   std::unique_ptr<Sequence> Fork() const;
 
   // Tokens for the next Model::Step. In exact mode, past the capacity, the oldest are dropped (METHOD 3); in cached
@@ -48,7 +49,8 @@ class Sequence {
   const std::vector<TraceEntry>& trace() const;
 
   // Copies keys and values of positions [first, length) of a layer (from 1) and head: [length - first, head_dim].
-  void CopyKeysValues(int layer, int head, int first, std::span<float> keys, std::span<float> values) const;
+  // All tokens have been run. Errors as Model::Step's.
+  absl::Status CopyKeysValues(int layer, int head, int first, std::span<float> keys, std::span<float> values) const;
 
   // Rows that the last step ran through each layer's block, of `length` rows in all: what exact mode saves.
   std::span<const int> rows_computed() const;  // [n_layer]

@@ -26,7 +26,7 @@ struct Sequence::State {
   SequenceOptions options;
   std::vector<int32_t> tokens;
   int n_computed = 0;  // leading tokens that the caches hold
-  std::vector<LayerState> layers;
+  std::vector<LayerState> layers;  // empty until the first step
 
   // Of the last step.
   std::vector<float> logits;
@@ -35,6 +35,12 @@ struct Sequence::State {
   std::vector<int> rows_computed;
 
   int length() const { return static_cast<int>(tokens.size()); }
+
+  // Before a step writes into the caches: makes them, or makes those of a fork its own. Throws as LibTorch does.
+  void OwnCaches();
+
+ private:
+  void Allocate();
 };
 
 }  // namespace mtm

@@ -4,12 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <functional>
 #include <map>
 
-#include "absl/synchronization/notification.h"
 #include "tests/generation/fixture.h"
+#include "tests/support/notification.h"
 
 namespace mtm {
 namespace {
@@ -47,7 +49,7 @@ class Recorder : public GenerationSink {
   std::map<int, FinishReason> finished;
   absl::Status status;
   RequestStats stats;
-  absl::Notification done;
+  Notification done;
 };
 
 class ScoreRecorder : public ScoreSink {
@@ -60,7 +62,7 @@ class ScoreRecorder : public ScoreSink {
   }
   absl::Status status;
   std::vector<TokenDetail> tokens;
-  absl::Notification done;
+  Notification done;
 };
 
 class EngineTest : public GenerationTest {
@@ -162,6 +164,71 @@ TEST_F(EngineTest, AFullSinkRestsAndHoldsUpNobody) {
   engine_->Wake();
   slow->done.WaitForNotification();
   EXPECT_THAT(slow->tokens, SizeIs(6));
+}
+
+TEST_F(EngineTest, RestingTasksLeaveTheirPlacesToOthers) {
+  Engine one_place(*model_, nullptr, {.max_sequences = 1});
+  const auto memory = Remember("m", 10);
+  std::vector<std::shared_ptr<Recorder>> slow;
+  for (int i = 0; i < 3; ++i) {
+    slow.push_back(std::make_shared<Recorder>());
+    slow.back()->on_token = [r = slow.back().get()] { r->has_room = false; };
+    one_place.Generate({.context = {.prompt = Tokens(5, i)}, .max_tokens = 6, .ignore_end_of_text = true}, slow[i]);
+  }
+  const auto other = std::make_shared<Recorder>();
+  one_place.Generate({.context = {.prompt = Tokens(5, 9)}, .max_tokens = 6, .ignore_end_of_text = true}, other);
+  other->done.WaitForNotification();
+  EXPECT_TRUE(other->status.ok());
+  for (const auto& recorder : slow) EXPECT_FALSE(recorder->done.HasBeenNotified());
+  one_place.Shutdown();
+  for (const auto& recorder : slow) recorder->done.WaitForNotification();
+}
+
+TEST_F(EngineTest, ARequestOfMoreThanAllPlacesIsRunAlone) {
+  Engine one_place(*model_, nullptr, {.max_sequences = 1});
+  const auto recorder = std::make_shared<Recorder>();
+  one_place.Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 2, .samples = 3, .ignore_end_of_text = true},
+                     recorder);
+  recorder->done.WaitForNotification();
+  EXPECT_THAT(recorder->tokens, SizeIs(6));
+}
+
+TEST_F(EngineTest, AWaitingRequestEndsWhenItsClientLeaves) {
+  Engine one_place(*model_, nullptr, {.max_sequences = 1});
+  const auto first = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
+  // While the first is within its first token's callback the other is known to wait.
+  first->on_token = [&] {
+    if (first->tokens.size() > 1) return;
+    one_place.Generate({.context = {.prompt = Tokens(5, 2)}}, waiting);
+    waiting->cancelled = true;
+  };
+  one_place.Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 30, .ignore_end_of_text = true}, first);
+  waiting->done.WaitForNotification();
+  EXPECT_EQ(waiting->status.code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(waiting->tokens, IsEmpty());
+  first->done.WaitForNotification();
+}
+
+TEST_F(EngineTest, SettingsBeyondWhatFloatsHoldStillGiveNumbers) {
+  const auto memory = Remember("m", 20);
+  for (Method method : {Method::kType1, Method::kType2, Method::kType3}) {
+    const auto run = Finish({.context = {.prompt = Tokens(5, 1),
+                                         .uses = {{memory, {1, 2, 3, 4}, {.method = method, .k = 20, .memory_fraction = 1e308,
+                                                                          .score_scale = 1.7e308}}}},
+                             .max_tokens = 5,
+                             .ignore_end_of_text = true,
+                             .top_logprobs = 0});
+    ASSERT_TRUE(run->status.ok()) << run->status;
+    for (const GeneratedToken& token : run->tokens) EXPECT_TRUE(std::isfinite(token.detail->chosen.logprob));
+  }
+}
+
+TEST_F(EngineTest, ThePromptCountsOnceHoweverManySamples) {
+  const auto memory = Remember("m", 20);
+  GenerationRequest request{.context = {.prompt = Tokens(5, 1), .uses = {{memory, {2}, {}}}}, .max_tokens = 1};
+  const auto one = Finish(request);
+  request.samples = 4;
+  EXPECT_EQ(Finish(request)->stats.usage.tokens_heads_total, one->stats.usage.tokens_heads_total);
 }
 
 TEST_F(EngineTest, ShutdownEndsWhatIsUnderWay) {

@@ -8,9 +8,9 @@
 #include <functional>
 #include <optional>
 
-#include "absl/synchronization/notification.h"
 #include "server/model/sequence.h"
 #include "tests/generation/fixture.h"
+#include "tests/support/notification.h"
 
 namespace mtm {
 namespace {
@@ -34,7 +34,7 @@ class Recorder : public MemorySink {
   std::function<void()> on_progress;
   std::vector<int64_t> progress;
   absl::StatusOr<std::shared_ptr<const Memory>> memory;
-  absl::Notification done;
+  Notification done;
 };
 
 class MemoryMakerTest : public GenerationTest {
@@ -63,7 +63,7 @@ TEST_F(MemoryMakerTest, StoresTheKeysAndValuesOfAPlainRun) {
   Sequence* const batch[] = {&sequence};
   ASSERT_TRUE(model_->Step(batch).ok());
   std::vector<float> keys(13 * 8), values(13 * 8);
-  sequence.CopyKeysValues(3, 2, 1, keys, values);
+  ASSERT_TRUE(sequence.CopyKeysValues(3, 2, 1, keys, values).ok());
   EXPECT_THAT(memory->keys(3, 2).subspan(47 * 8), ::testing::ElementsAreArray(keys));
   EXPECT_THAT(memory->values(3, 2).subspan(47 * 8), ::testing::ElementsAreArray(values));
 }
