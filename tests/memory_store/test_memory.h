@@ -3,6 +3,8 @@
 #ifndef MTM_TESTS_MEMORY_STORE_TEST_MEMORY_H_
 #define MTM_TESTS_MEMORY_STORE_TEST_MEMORY_H_
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
@@ -12,6 +14,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -19,12 +22,27 @@
 
 namespace mtm {
 
+// A folder of this process alone, removed with it.
+class ProcessFolder {
+ public:
+  ProcessFolder() : path_(testing::TempDir()) { path_ /= "mtm_test." + std::to_string(getpid()); }
+  ~ProcessFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 // A path of this test alone, where nothing is.
 inline std::filesystem::path FreshPath(std::string_view leaf = "store") {
+  static const ProcessFolder process;
   const testing::TestInfo* const test = testing::UnitTest::GetInstance()->current_test_info();
   std::string unique = std::string(test->test_suite_name()) + "." + test->name();
   std::replace(unique.begin(), unique.end(), '/', '_');
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "mtm_test" / unique / leaf;
+  const std::filesystem::path path = process.path() / unique / leaf;
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path.parent_path());
   return path;
