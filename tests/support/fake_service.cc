@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/fake_service.h"
 
+#include <chrono>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -104,59 +106,59 @@ grpc::Status BadRequestStatus(const std::vector<std::pair<std::string, std::stri
 }
 
 void FakeState::FailNext(const grpc::Status& status, int times) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   failure_ = status;
   failures_left_ = times;
 }
 
 void FakeState::HangAfterFirstToken() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   hang_generation_ = true;
 }
 
 void FakeState::HangAfterFirstProgress() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   hang_creation_ = true;
 }
 
 bool FakeState::WaitUntilClientLeft() {
-  const absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(&client_left_), absl::Seconds(10));
+  std::unique_lock lock(mutex_);
+  return left_.wait_for(lock, std::chrono::seconds(10), [this] { return client_left_; });
 }
 
 void FakeState::AddDamaged(const std::string& name, const std::string& reason) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   damaged_.emplace_back(name, reason);
 }
 
 int FakeState::call_count() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return calls_;
 }
 
 v1::GenerateRequest FakeState::last_generate() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return last_generate_;
 }
 
 v1::ScoreRequest FakeState::last_score() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return last_score_;
 }
 
 v1::CreateMemoryRequest::Spec FakeState::last_spec() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return last_spec_;
 }
 
 std::string FakeState::TextOf(const std::string& name) const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const auto found = memories_.find(name);
   return found == memories_.end() ? "" : found->second.second;
 }
 
 grpc::Status FakeState::Begin() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   ++calls_;
   if (failures_left_ == 0) return grpc::Status::OK;
   --failures_left_;
@@ -166,8 +168,9 @@ grpc::Status FakeState::Begin() {
 void FakeState::Hang(grpc::ServerContext* context) {
   // The synchronous server has no notice of a client that leaves.
   while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   client_left_ = true;
+  left_.notify_all();
 }
 
 class FakeInference final : public v1::InferenceService::Service {
@@ -231,7 +234,7 @@ class FakeInference final : public v1::InferenceService::Service {
                      v1::ScoreResponse* response) override {
     if (auto status = state_.Begin(); !status.ok()) return status;
     {
-      const absl::MutexLock lock(&state_.mutex_);
+      const std::lock_guard lock(state_.mutex_);
       state_.last_score_ = *request;
     }
     if (auto status = Resolve(request->memory_uses(), *response->mutable_applied()); !status.ok())
@@ -269,14 +272,14 @@ class FakeInference final : public v1::InferenceService::Service {
 
  private:
   bool Hanging() const {
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     return state_.hang_generation_;
   }
 
   template <typename Uses>
   grpc::Status Resolve(const Uses& uses, v1::AppliedRequest& applied) const {
     if (auto status = CheckUses(uses); !status.ok()) return status;
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     for (const v1::MemoryUse& use : uses) {
       const auto found = state_.memories_.find(use.memory().substr(0, use.memory().find('@')));
       if (found == state_.memories_.end()) {
@@ -290,7 +293,7 @@ class FakeInference final : public v1::InferenceService::Service {
   grpc::Status Start(const v1::GenerateRequest& request, v1::AppliedRequest* applied) const {
     if (auto status = state_.Begin(); !status.ok()) return status;
     {
-      const absl::MutexLock lock(&state_.mutex_);
+      const std::lock_guard lock(state_.mutex_);
       state_.last_generate_ = request;
     }
     if (request.prompt().empty() && request.prompt_tokens().ids().empty()) {
@@ -342,7 +345,7 @@ class FakeMemories final : public v1::MemoryService::Service {
   grpc::Status GetMemory(grpc::ServerContext*, const v1::GetMemoryRequest* request,
                          v1::Memory* memory) override {
     if (auto status = state_.Begin(); !status.ok()) return status;
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     const auto found = state_.memories_.find(request->name());
     if (found == state_.memories_.end()) return Missing(request->name());
     *memory = found->second.first;
@@ -352,7 +355,7 @@ class FakeMemories final : public v1::MemoryService::Service {
   grpc::Status ListMemories(grpc::ServerContext*, const v1::ListMemoriesRequest*,
                             v1::ListMemoriesResponse* response) override {
     if (auto status = state_.Begin(); !status.ok()) return status;
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     for (const auto& [name, memory] : state_.memories_) *response->add_memories() = memory.first;
     for (const auto& [name, reason] : state_.damaged_) {
       response->add_damaged()->set_name(name);
@@ -364,7 +367,7 @@ class FakeMemories final : public v1::MemoryService::Service {
   grpc::Status DeleteMemory(grpc::ServerContext*, const v1::DeleteMemoryRequest* request,
                             v1::DeleteMemoryResponse*) override {
     if (auto status = state_.Begin(); !status.ok()) return status;
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     return state_.memories_.erase(request->name()) ? grpc::Status::OK : Missing(request->name());
   }
 
@@ -374,12 +377,12 @@ class FakeMemories final : public v1::MemoryService::Service {
   }
 
   bool Hanging() const {
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     return state_.hang_creation_;
   }
 
   grpc::Status Admit(const v1::CreateMemoryRequest::Spec& spec) {
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     state_.last_spec_ = spec;
     if (!state_.memories_.contains(spec.name())) return grpc::Status::OK;
     return {grpc::StatusCode::ALREADY_EXISTS, absl::StrCat("there is a memory ", spec.name())};
@@ -394,7 +397,7 @@ class FakeMemories final : public v1::MemoryService::Service {
     memory.set_head_count(kHeads);
     memory.set_size_bytes(2048);
     memory.mutable_create_time()->set_seconds(1'700'000'000);
-    const absl::MutexLock lock(&state_.mutex_);
+    const std::lock_guard lock(state_.mutex_);
     state_.memories_[spec.name()] = {memory, text};
     return memory;
   }

@@ -2,14 +2,14 @@
 #ifndef MTM_TESTS_SUPPORT_FAKE_SERVICE_H_
 #define MTM_TESTS_SUPPORT_FAKE_SERVICE_H_
 
+#include <condition_variable>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "grpcpp/server.h"
 #include "mtm/v1/inference_service.grpc.pb.h"
 #include "mtm/v1/memory_service.grpc.pb.h"
@@ -46,18 +46,19 @@ class FakeState {
   // Blocks until the client of `context` has left.
   void Hang(grpc::ServerContext* context);
 
-  mutable absl::Mutex mutex_;
-  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
-  int failures_left_ ABSL_GUARDED_BY(mutex_) = 0;
-  grpc::Status failure_ ABSL_GUARDED_BY(mutex_);
-  bool hang_generation_ ABSL_GUARDED_BY(mutex_) = false;
-  bool hang_creation_ ABSL_GUARDED_BY(mutex_) = false;
-  bool client_left_ ABSL_GUARDED_BY(mutex_) = false;
-  v1::GenerateRequest last_generate_ ABSL_GUARDED_BY(mutex_);
-  v1::ScoreRequest last_score_ ABSL_GUARDED_BY(mutex_);
-  v1::CreateMemoryRequest::Spec last_spec_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::pair<v1::Memory, std::string>> memories_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::pair<std::string, std::string>> damaged_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;  // and not absl's, which tsan does not see; guards all below
+  std::condition_variable left_;
+  int calls_ = 0;
+  int failures_left_ = 0;
+  grpc::Status failure_;
+  bool hang_generation_ = false;
+  bool hang_creation_ = false;
+  bool client_left_ = false;
+  v1::GenerateRequest last_generate_;
+  v1::ScoreRequest last_score_;
+  v1::CreateMemoryRequest::Spec last_spec_;
+  std::map<std::string, std::pair<v1::Memory, std::string>> memories_;
+  std::vector<std::pair<std::string, std::string>> damaged_;
 };
 
 // Both services of proto/mtm/v1 on a loopback port, without a model: a byte of text is a token, and what is
