@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <google/protobuf/stubs/logging.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ mtm::client::Terminal FindTerminal() {
 
 int main(int argc, char** argv) {
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // its log lines would stand between ours
+  google::protobuf::SetLogHandler(nullptr);
   std::ios::sync_with_stdio(false);
   const std::stop_token stop = mtm::client::StopOnInterrupt();
   return mtm::client::RunMtm({argv + 1, argv + argc},

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <google/protobuf/stubs/logging.h>
+
 #include <cstdlib>
 #include <exception>
 #include <iostream>
@@ -29,6 +31,7 @@ absl::Status Run(const mtm::Options& options) {
 int main(int argc, char** argv) {
   // Errors are reported once, by us; gRPC's own lines are there for who asks for them.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  google::protobuf::SetLogHandler(nullptr);  // bad UTF-8 is answered, not logged past our log
   mtm::Options options;
   if (const auto exit_code = mtm::ParseOptions(argc, argv, options)) return *exit_code;
   const absl::Status status = Run(options);

@@ -34,7 +34,8 @@ void AddServe(CLI::App& app, ServeOptions& options) {
   ServerOptions& server = options.server;
   const CLI::Range at_least_one(1, std::numeric_limits<int>::max());
   serve.add_option("--model", options.model, "Hugging Face GPT-2 folder")->required();
-  serve.add_option("--store", options.store, "Folder of memories; made where it does not exist")->required();
+  serve.add_option("--store", options.store, "Folder of memories; made where it does not exist")
+      ->capture_default_str();
   serve.add_option("--listen", server.listen_address, "Address and port; port 0 takes a free one")
       ->capture_default_str();
   serve.add_option("--port-file", options.port_file, "File that gets the port once the server is ready");
@@ -61,7 +62,8 @@ void AddImport(CLI::App& app, ImportOptions& options) {
       "import-reference", "Take in a memory that the method's published Python implementation wrote");
   import.add_option("folder", options.reference, "Folder with keyStore, valueStore and the text")->required();
   import.add_option("--model", options.model, "Folder of the model that made it")->required();
-  import.add_option("--store", options.store, "Folder of memories; made where it does not exist")->required();
+  import.add_option("--store", options.store, "Folder of memories; made where it does not exist")
+      ->capture_default_str();
   import.add_option("--name", options.name, "Name of the memory; default: the folder's");
 }
 

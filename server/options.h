@@ -12,7 +12,7 @@ namespace mtm {
 
 struct ServeOptions {
   std::filesystem::path model;      // a Hugging Face GPT-2 folder
-  std::filesystem::path store;      // the folder of memories; made where it does not exist
+  std::string store = "memories";   // the folder of memories; made where it does not exist
   std::string device = "cpu";       // or "cuda:N"
   int threads = 0;                  // of a forward pass on the CPU; 0: one a core
   std::filesystem::path port_file;  // gets the port when the server is ready; empty: none
@@ -23,7 +23,7 @@ struct ServeOptions {
 struct ImportOptions {
   std::filesystem::path reference;  // the folder of a memory of the method's Python implementation
   std::filesystem::path model;      // the model that made it
-  std::filesystem::path store;
+  std::string store = "memories";
   std::string name;  // empty: the reference folder's
 };
 

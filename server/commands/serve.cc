@@ -3,9 +3,14 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
+#include <mutex>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,27 +22,45 @@
 namespace mtm {
 namespace {
 
-// SIGTERM and SIGINT wait for the thread that asks for them; threads started later inherit that.
+// SIGTERM and SIGINT, taken by a thread of their own; threads started later have them blocked. Until Wait is
+// called they end the process at once, since loading can take long and leaves nothing half-done.
 class StopSignals {
  public:
   StopSignals() {
-    sigemptyset(&set_);
-    sigaddset(&set_, SIGTERM);
-    sigaddset(&set_, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    std::thread([state = state_, set] { Take(*state, set); }).detach();
   }
 
-  // After that a SIGINT ends the process at once. A SIGTERM changes nothing: supervisors send it twice.
   const char* Wait() {
-    int number = 0;
-    sigwait(&set_, &number);
-    sigdelset(&set_, SIGTERM);
-    pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);
-    return number == SIGTERM ? "SIGTERM" : "SIGINT";
+    std::unique_lock lock(state_->mutex);
+    state_->serving = true;
+    state_->changed.wait(lock, [this] { return state_->number != 0; });
+    return state_->number == SIGTERM ? "SIGTERM" : "SIGINT";
   }
 
  private:
-  sigset_t set_;
+  struct State {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool serving = false;
+    int number = 0;
+  };
+
+  // A second SIGINT ends the process at once. A second SIGTERM changes nothing: supervisors send it twice.
+  static void Take(State& state, const sigset_t& set) {
+    for (int number = 0; sigwait(&set, &number) == 0;) {
+      const std::lock_guard lock(state.mutex);
+      if (!state.serving || (state.number != 0 && number == SIGINT)) std::_Exit(128 + number);
+      if (state.number == 0) state.number = number;
+      state.changed.notify_one();
+    }
+  }
+
+  const std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
 // A reader sees the whole file or none.
@@ -100,6 +123,8 @@ absl::Status Serve(const ServeOptions& options) {
   const absl::Time start = absl::Now();
   StopSignals signals;
   SetUpLog(options.log_level);
+  std::error_code ignored;  // a port file of a server that was killed would pass for ours
+  if (!options.port_file.empty()) std::filesystem::remove(options.port_file, ignored);
   if (options.threads > 0) SetModelThreads(options.threads);
 
   const auto model = LoadModel(options);

@@ -56,15 +56,19 @@ struct TokenDetail {
   std::vector<TokenLogprob> top;  // most probable first
 };
 
+// What the memories changed in one step; empty unless a trace was asked for.
+struct Lookups {
+  int step = 0;  // from 0: the step whose token it led to
+  std::vector<TraceEntry> entries;
+  std::vector<int32_t> context;  // [context length]: the ids that the entries' positions mean
+};
+
 struct GeneratedToken {
   int sample = 0;
-  int step = 0;  // from 0
   int32_t id = 0;
   std::string text;  // completed by this token; may be empty
   std::optional<TokenDetail> detail;
-  std::vector<TraceEntry> trace;
-  // [context length]: the ids that the trace's positions mean; empty without a trace.
-  std::vector<int32_t> context;
+  Lookups lookups;
 };
 
 enum class FinishReason { kMaxTokens, kStop, kEndOfText, kContextFull };
@@ -98,8 +102,8 @@ class GenerationSink {
   virtual bool IsCancelled() = 0;
 
   virtual void OnToken(GeneratedToken token) = 0;
-  // `text`: what was held back.
-  virtual void OnSampleFinished(int sample, FinishReason reason, std::string text) = 0;
+  // `text`: what was held back. `lookups`: of the step that drew the end-of-text token, which is no OnToken.
+  virtual void OnSampleFinished(int sample, FinishReason reason, std::string text, Lookups lookups) = 0;
   // The last call, exactly once, whatever happens. An error's status says why it ended early.
   virtual void OnDone(const absl::Status& status, const RequestStats& stats) = 0;
 };

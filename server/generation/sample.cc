@@ -22,20 +22,20 @@ std::optional<GeneratedToken> Sample::Next() {
   const std::span<const float> logits = sequence_->logits();
   const double draw = UniformDraw(request_.sampling.seed, static_cast<uint32_t>(index_), n_generated_);
   const int32_t id = SampleToken(logits, request_.sampling, draw);
+  if (request_.trace) {
+    lookups_ = {n_generated_, sequence_->trace(), {sequence_->tokens().begin(), sequence_->tokens().end()}};
+  }
   if (!request_.ignore_end_of_text && id == config_.end_of_text) {
     finish_ = FinishReason::kEndOfText;
     return std::nullopt;
   }
   GeneratedToken token;
   token.sample = index_;
-  token.step = n_generated_++;
   token.id = id;
+  ++n_generated_;
   token.text = AddText(id);
   if (request_.top_logprobs) token.detail = Describe(logits, id, *request_.top_logprobs);
-  if (request_.trace) {
-    token.trace = sequence_->trace();
-    token.context.assign(sequence_->tokens().begin(), sequence_->tokens().end());
-  }
+  token.lookups = TakeLookups();
   finish_ = ReasonAfter();
   if (!finish_) sequence_->Append({&id, 1});
   return token;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "server/generation/request.h"
 #include "server/generation/stop_filter.h"
@@ -27,6 +28,8 @@ class Sample {
   const std::optional<FinishReason>& finish() const { return finish_; }
   // Text held back until the end. Once, after finish() is set.
   std::string TakeRest();
+  // Of the step that Next drew from.
+  Lookups TakeLookups() { return std::move(lookups_); }
 
   Sequence& sequence() { return *sequence_; }
   int index() const { return index_; }
@@ -42,6 +45,7 @@ class Sample {
   std::optional<StreamDecoder> decoder_;
   StopFilter stop_filter_;
   int n_generated_ = 0;
+  Lookups lookups_;
   std::optional<FinishReason> finish_;
 };
 

@@ -96,7 +96,8 @@ void GenerateTask::AdvanceSample(Sample& sample) {
     ++usage_.generated_tokens;
     sink_->OnToken(*std::move(token));
   }
-  if (sample.finish()) sink_->OnSampleFinished(sample.index(), *sample.finish(), sample.TakeRest());
+  if (!sample.finish()) return;
+  sink_->OnSampleFinished(sample.index(), *sample.finish(), sample.TakeRest(), sample.TakeLookups());
 }
 
 void GenerateTask::Fail(const absl::Status& status) {

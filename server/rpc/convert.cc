@@ -44,13 +44,13 @@ std::string TextOf(int32_t id, const Tokenizer* tokenizer) {
   return tokenizer == nullptr ? "" : tokenizer->Decode(std::span(&id, 1));
 }
 
-void FillEntry(const GeneratedToken& token, const TraceEntry& entry, std::span<const int32_t> memory_tokens,
+void FillEntry(const Lookups& lookups, const TraceEntry& entry, std::span<const int32_t> memory_tokens,
                const Tokenizer* tokenizer, v1::TraceEntry& proto) {
-  proto.set_step(token.step);
+  proto.set_step(lookups.step);
   proto.set_layer(entry.layer);
   proto.set_head(entry.head);
   proto.set_position(entry.position);
-  const int32_t id = token.context[static_cast<size_t>(entry.position)];
+  const int32_t id = lookups.context[static_cast<size_t>(entry.position)];
   proto.set_token_id(id);
   proto.set_text(TextOf(id, tokenizer));
   proto.set_attention(entry.attention);
@@ -127,6 +127,7 @@ v1::TokenDetail ToProto(const TokenDetail& detail, const Tokenizer* tokenizer) {
 v1::AppliedRequest ToApplied(const CheckedGeneration& checked) {
   const GenerationRequest& request = checked.request;
   v1::AppliedRequest applied;
+  applied.set_leading_newline(checked.leading_newline);
   for (const MemoryUse& use : request.context.uses) *applied.add_memory_uses() = ToProto(use);
   v1::GenerationParameters& parameters = *applied.mutable_parameters();
   parameters.set_mode(ToProto(request.context.mode));
@@ -143,22 +144,26 @@ v1::AppliedRequest ToApplied(const CheckedGeneration& checked) {
   return applied;
 }
 
-v1::AppliedRequest ToApplied(const ScoreRequest& request) {
+v1::AppliedRequest ToApplied(const CheckedScore& checked) {
+  const ScoreRequest& request = checked.request;
   v1::AppliedRequest applied;
+  applied.set_leading_newline(checked.leading_newline);
   for (const MemoryUse& use : request.context.uses) *applied.add_memory_uses() = ToProto(use);
   applied.mutable_parameters()->set_mode(ToProto(request.context.mode));
+  applied.mutable_parameters()->set_top_logprobs(request.top_logprobs);
   return applied;
 }
 
-int64_t AppendTrace(const GeneratedToken& token, const std::vector<MemoryUse>& uses,
-                    const Tokenizer* tokenizer, int64_t max_entries, TraceEntryProtos& protos) {
+int64_t AppendTrace(const Lookups& lookups, const std::vector<MemoryUse>& uses, const Tokenizer* tokenizer,
+                    int64_t max_entries, TraceEntryProtos& protos) {
   int64_t left_out = 0;
-  for (const TraceEntry& entry : token.trace) {
+  for (const TraceEntry& entry : lookups.entries) {
     if (protos.size() >= max_entries) {
       ++left_out;
       continue;
     }
-    FillEntry(token, entry, uses[static_cast<size_t>(entry.use)].memory->tokens(), tokenizer, *protos.Add());
+    FillEntry(lookups, entry, uses[static_cast<size_t>(entry.use)].memory->tokens(), tokenizer,
+              *protos.Add());
   }
   return left_out;
 }

@@ -25,13 +25,13 @@ v1::TokenDetail ToProto(const TokenDetail& detail, const Tokenizer* tokenizer);
 
 // What was applied, with every default in place.
 v1::AppliedRequest ToApplied(const CheckedGeneration& checked);
-v1::AppliedRequest ToApplied(const ScoreRequest& request);
+v1::AppliedRequest ToApplied(const CheckedScore& checked);
 
 using TraceEntryProtos = google::protobuf::RepeatedPtrField<v1::TraceEntry>;
 
-// Appends the token's trace to `protos`, up to a size of `max_entries`; returns how many were left out.
-int64_t AppendTrace(const GeneratedToken& token, const std::vector<MemoryUse>& uses,
-                    const Tokenizer* tokenizer, int64_t max_entries, TraceEntryProtos& protos);
+// Appends a step's lookups to `protos`, up to a size of `max_entries`; returns how many were left out.
+int64_t AppendTrace(const Lookups& lookups, const std::vector<MemoryUse>& uses, const Tokenizer* tokenizer,
+                    int64_t max_entries, TraceEntryProtos& protos);
 
 }  // namespace mtm
 

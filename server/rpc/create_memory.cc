@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/generation/stop_reasons.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/memory_upload.h"
 #include "server/rpc/stream_writer.h"
@@ -16,8 +18,6 @@ namespace mtm {
 namespace {
 
 using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
-
-absl::Status Cancelled() { return absl::CancelledError("the client left"); }
 
 // What maker, worker and reactor share. Maker and worker may hold it when the reactor is gone already.
 class Creation final : public MemorySink {
@@ -40,11 +40,11 @@ class Creation final : public MemorySink {
     }
     const auto total = static_cast<int64_t>(request->tokens.size());
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       prepared_ = *std::move(request);
     }
     // The first message of the stream: it is begun at once, or not at all.
-    if (!WriteProgress(0, total, /*replaceable=*/false)) Fail(Cancelled());
+    if (!WriteProgress(0, total, /*replaceable=*/false)) Fail(ClientLeft());
   }
 
   // From the reactor.
@@ -53,7 +53,7 @@ class Creation final : public MemorySink {
     std::optional<MemoryRequest> request = TakePrepared();
     writer_.OnWriteDone(ok);
     if (request && ok) backend_.maker.Make(*std::move(request), self);
-    if (request && !ok) Fail(Cancelled());
+    if (request && !ok) Fail(ClientLeft());
   }
   void OnCancel() {
     cancelled_.store(true);
@@ -65,20 +65,20 @@ class Creation final : public MemorySink {
   void OnProgress(int64_t done, int64_t total) override { WriteProgress(done, total, /*replaceable=*/true); }
 
   void OnDone(absl::StatusOr<std::shared_ptr<const Memory>> memory) override {
-    if (memory.ok() && IsCancelled()) {
-      // The client left while the memory was committed: it cannot know of it.
-      const MemoryInfo& info = (*memory)->info();
-      backend_.store.Delete(absl::StrCat(info.name, "@", info.digest)).IgnoreError();
-      memory = Cancelled();
-    }
     if (!memory.ok()) {
       Fail(memory.status());
       return;
     }
+    const MemoryInfo& info = (*memory)->info();
     v1::CreateMemoryResponse event;
-    *event.mutable_memory() = ToProto((*memory)->info());
-    writer_.Write(SerializeMessage(event));
-    writer_.Finish(grpc::Status::OK);
+    *event.mutable_memory() = ToProto(info);
+    if (!IsCancelled() && writer_.Write(SerializeMessage(event))) {
+      writer_.Finish(grpc::Status::OK);
+      return;
+    }
+    // The client left while the memory was committed: it cannot know of it.
+    backend_.store.Delete(absl::StrCat(info.name, "@", info.digest)).IgnoreError();
+    Fail(ClientLeft());
   }
 
  private:
@@ -90,7 +90,7 @@ class Creation final : public MemorySink {
   }
 
   std::optional<MemoryRequest> TakePrepared() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return std::exchange(prepared_, std::nullopt);
   }
 
@@ -98,8 +98,8 @@ class Creation final : public MemorySink {
   RpcCall* const call_;  // the reactor's: gone when the writer has finished it
   Backend& backend_;
   std::atomic<bool> cancelled_ = false;
-  absl::Mutex mutex_;
-  std::optional<MemoryRequest> prepared_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;
+  std::optional<MemoryRequest> prepared_;  // under the mutex
 };
 
 class CreateReactor final : public Reactor {
@@ -120,7 +120,7 @@ class CreateReactor final : public Reactor {
   void OnReadDone(bool ok) override {
     if (!ok) {
       backend_.worker.Run([creation = creation_, upload = upload_] {
-        creation->Prepare(creation->IsCancelled() ? Cancelled() : upload->Finish());
+        creation->Prepare(creation->IsCancelled() ? ClientLeft() : upload->Finish());
       });
       return;
     }

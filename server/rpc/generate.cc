@@ -32,14 +32,14 @@ class GenerateSink final : public GenerationSink {
     sample.add_token_ids(token.id);
     sample.mutable_text()->append(token.text);
     if (token.detail) *sample.add_details() = ToProto(*token.detail, tokenizer_);
-    const int64_t left_out =
-        AppendTrace(token, uses_, tokenizer_, max_trace_entries_, *sample.mutable_trace());
-    sample.set_trace_entries_left_out(sample.trace_entries_left_out() + left_out);
+    AddTrace(token.lookups, sample);
   }
 
-  void OnSampleFinished(int sample, FinishReason reason, std::string text) override {
-    response_.mutable_samples(sample)->mutable_text()->append(text);
-    response_.mutable_samples(sample)->set_finish_reason(ToProto(reason));
+  void OnSampleFinished(int index, FinishReason reason, std::string text, Lookups lookups) override {
+    v1::Sample& sample = *response_.mutable_samples(index);
+    sample.mutable_text()->append(text);
+    sample.set_finish_reason(ToProto(reason));
+    AddTrace(lookups, sample);
   }
 
   void OnDone(const absl::Status& status, const RequestStats& stats) override {
@@ -54,6 +54,12 @@ class GenerateSink final : public GenerationSink {
   }
 
  private:
+  void AddTrace(const Lookups& lookups, v1::Sample& sample) {
+    const int64_t left_out =
+        AppendTrace(lookups, uses_, tokenizer_, max_trace_entries_, *sample.mutable_trace());
+    sample.set_trace_entries_left_out(sample.trace_entries_left_out() + left_out);
+  }
+
   UnaryRpc* const rpc_;  // gone after OnDone
   const std::shared_ptr<const std::atomic<bool>> cancelled_;
   const std::vector<MemoryUse> uses_;

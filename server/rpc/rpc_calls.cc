@@ -36,7 +36,7 @@ RpcCall::~RpcCall() {
 }
 
 std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   ++active_;
   absl::Status admission;
   if (draining_) admission = absl::UnavailableError("the server is shutting down");
@@ -45,19 +45,18 @@ std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc) {
 
 void RpcCalls::End(const RpcRecord& record) {
   observer_(record);
-  absl::MutexLock lock(&mutex_);
-  --active_;
+  const std::lock_guard lock(mutex_);
+  if (--active_ == 0) idle_.notify_all();
 }
 
 void RpcCalls::Drain() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   draining_ = true;
 }
 
 bool RpcCalls::WaitUntilIdle(absl::Time deadline) const {
-  absl::MutexLock lock(&mutex_);
-  const auto idle = [](const int* active) { return *active == 0; };
-  return mutex_.AwaitWithDeadline(absl::Condition(+idle, &active_), deadline);
+  std::unique_lock lock(mutex_);
+  return idle_.wait_until(lock, absl::ToChronoTime(deadline), [this] { return active_ == 0; });
 }
 
 void LogRpc(const RpcRecord& record) {

@@ -2,15 +2,14 @@
 #ifndef MTM_SERVER_RPC_RPC_CALLS_H_
 #define MTM_SERVER_RPC_RPC_CALLS_H_
 
-#include <cstdint>
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/generation/request.h"
 
@@ -69,9 +68,10 @@ class RpcCalls {
   void End(const RpcRecord& record);
 
   const Observer observer_;
-  mutable absl::Mutex mutex_;
-  int active_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  mutable std::mutex mutex_;  // guards what follows
+  mutable std::condition_variable idle_;
+  int active_ = 0;
+  bool draining_ = false;
 };
 
 // Writes one line to the log.

@@ -12,9 +12,9 @@ namespace {
 
 class ScoreReply final : public ScoreSink {
  public:
-  ScoreReply(UnaryRpc* rpc, const ScoreRequest& request, const Tokenizer* tokenizer)
+  ScoreReply(UnaryRpc* rpc, const CheckedScore& checked, const Tokenizer* tokenizer)
       : rpc_(rpc), cancelled_(rpc->cancelled()), tokenizer_(tokenizer) {
-    *response_.mutable_applied() = ToApplied(request);
+    *response_.mutable_applied() = ToApplied(checked);
   }
 
   bool IsCancelled() override { return cancelled_->load(); }
@@ -54,13 +54,13 @@ grpc::ServerUnaryReactor* Score(Backend& backend, const grpc::ByteBuffer& bytes,
     rpc->Fail(proto.status());
     return rpc;
   }
-  auto request = CheckScore(*proto, backend.info, backend.store);
-  if (!request.ok()) {
-    rpc->Fail(request.status());
+  auto checked = CheckScore(*proto, backend.info, backend.store);
+  if (!checked.ok()) {
+    rpc->Fail(checked.status());
     return rpc;
   }
-  auto sink = std::make_shared<ScoreReply>(rpc, *request, backend.info.tokenizer);
-  backend.engine.Score(*std::move(request), std::move(sink));
+  auto sink = std::make_shared<ScoreReply>(rpc, *checked, backend.info.tokenizer);
+  backend.engine.Score(std::move(checked->request), std::move(sink));
   return rpc;
 }
 

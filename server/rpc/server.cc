@@ -79,6 +79,9 @@ absl::Status Server::Listen() {
   builder.RegisterService(&inference_service_);
   builder.RegisterService(&memory_service_);
   builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
+  // A client whose host is gone gives back its place after two minutes, not hours.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   // Otherwise a second server would share the port instead of being told that it is taken.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   server_ = builder.BuildAndStart();
@@ -99,9 +102,9 @@ void Server::SetServing(bool serving) {
 
 void Server::Shutdown() {
   {
-    absl::MutexLock lock(&mutex_);
+    std::unique_lock lock(mutex_);
     if (std::exchange(shutting_down_, true)) {
-      mutex_.Await(absl::Condition(&shut_down_));
+      stopped_.wait(lock, [this] { return shut_down_; });
       return;
     }
   }
@@ -113,13 +116,14 @@ void Server::Shutdown() {
   maker_.Shutdown();
   engine_.Shutdown();
   if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kFarewell));
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   shut_down_ = true;
+  stopped_.notify_all();
 }
 
 void Server::Wait() {
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(&shut_down_));
+  std::unique_lock lock(mutex_);
+  stopped_.wait(lock, [this] { return shut_down_; });
 }
 
 Server::~Server() { Shutdown(); }

@@ -4,13 +4,13 @@
 
 #include <grpcpp/server.h>
 
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "server/rpc/backend.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/memory_service.h"
@@ -82,9 +82,10 @@ class Server {
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 
-  absl::Mutex mutex_;
-  bool shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
-  bool shut_down_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable stopped_;
+  bool shutting_down_ = false;
+  bool shut_down_ = false;
 };
 
 }  // namespace mtm

@@ -56,16 +56,17 @@ class StreamSink final : public GenerationSink {
     token.set_token_id(generated.id);
     token.set_text(generated.text);
     if (generated.detail) *token.mutable_detail() = ToProto(*generated.detail, tokenizer());
-    AppendTrace(generated, uses_, tokenizer(), std::numeric_limits<int>::max(), *token.mutable_trace());
+    AddTrace(generated.lookups, *token.mutable_trace());
     writer_.Write(SerializeMessage(event));
   }
 
-  void OnSampleFinished(int sample, FinishReason reason, std::string text) override {
+  void OnSampleFinished(int sample, FinishReason reason, std::string text, Lookups lookups) override {
     v1::StreamGenerateResponse event;
     auto& finished = *event.mutable_sample_finished();
     finished.set_sample(sample);
     finished.set_finish_reason(ToProto(reason));
     finished.set_text(std::move(text));
+    AddTrace(lookups, *finished.mutable_trace());
     writer_.Write(SerializeMessage(event));
   }
 
@@ -83,6 +84,9 @@ class StreamSink final : public GenerationSink {
   }
 
  private:
+  void AddTrace(const Lookups& lookups, TraceEntryProtos& trace) {
+    AppendTrace(lookups, uses_, tokenizer(), std::numeric_limits<int>::max(), trace);
+  }
   const Tokenizer* tokenizer() const { return backend_.info.tokenizer; }
 
   StreamWriter<Reactor> writer_;

@@ -7,11 +7,9 @@
 
 #include <cstddef>
 #include <deque>
+#include <mutex>
 #include <optional>
 #include <utility>
-
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 
 namespace mtm {
 
@@ -27,7 +25,7 @@ class StreamWriter {
   // False, and the message is dropped, where the client is gone or the writer finished. A `replaceable`
   // message that was not yet begun gives way to the next one.
   bool Write(grpc::ByteBuffer message, bool replaceable = false) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (gone_ || status_) return false;
     if (!queue_.empty() && queue_.back().replaceable) queue_.pop_back();
     queue_.push_back({std::move(message), replaceable});
@@ -37,7 +35,7 @@ class StreamWriter {
 
   // Ends the rpc when everything is written, or the client gone. Only the first call counts.
   void Finish(grpc::Status status) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (status_) return;
     status_ = std::move(status);
     Pump();
@@ -45,7 +43,7 @@ class StreamWriter {
 
   // Every false that it returns is followed by a true of OnWriteDone, or by OnCancel.
   bool HasRoom() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     const bool room = gone_ || queue_.size() < max_queued_;
     if (!room) full_ = true;
     return room;
@@ -53,7 +51,7 @@ class StreamWriter {
 
   // True where there is room again after HasRoom found none.
   bool OnWriteDone(bool ok) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     writing_ = false;
     if (!ok) Leave();
     Pump();
@@ -64,7 +62,7 @@ class StreamWriter {
   }
 
   void OnCancel() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     Leave();
     Pump();
   }
@@ -75,13 +73,14 @@ class StreamWriter {
     bool replaceable;
   };
 
-  void Leave() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  // With the mutex held, as Pump.
+  void Leave() {
     gone_ = true;
     queue_.clear();
   }
 
   // No reaction runs inside of gRPC's Start calls, so they may be made under the lock.
-  void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void Pump() {
     if (writing_ || reactor_ == nullptr) return;
     if (!queue_.empty()) {
       writing_ = true;
@@ -94,14 +93,14 @@ class StreamWriter {
   }
 
   const size_t max_queued_;
-  absl::Mutex mutex_;
-  Reactor* reactor_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Message> queue_ ABSL_GUARDED_BY(mutex_);
-  grpc::ByteBuffer current_ ABSL_GUARDED_BY(mutex_);
-  std::optional<grpc::Status> status_ ABSL_GUARDED_BY(mutex_);
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool gone_ ABSL_GUARDED_BY(mutex_) = false;
-  bool full_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;  // guards what follows
+  Reactor* reactor_;
+  std::deque<Message> queue_;
+  grpc::ByteBuffer current_;
+  std::optional<grpc::Status> status_;
+  bool writing_ = false;
+  bool gone_ = false;
+  bool full_ = false;
 };
 
 }  // namespace mtm

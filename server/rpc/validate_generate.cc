@@ -18,6 +18,10 @@ constexpr Range kTopLogprobs{0, 100};
 constexpr Range kTraceEntries{1, 100000};
 constexpr int kDefaultTraceEntries = 1000;
 constexpr int kMaxStops = 16;
+constexpr size_t kMaxStopBytes = 1000;
+constexpr int kMaxContinuation = 100000;
+// Of one reply, over all samples: what is gathered until it is sent.
+constexpr int64_t kMaxDetails = 4'000'000;
 
 uint64_t DrawSeed() {
   std::random_device device;
@@ -48,13 +52,16 @@ SamplingParameters ReadSampling(const v1::SamplingParameters& proto, FieldErrors
 std::vector<std::string> ReadStops(const v1::GenerationParameters& proto, const ModelInfo& model,
                                    FieldErrors& errors) {
   if (proto.stop_size() > kMaxStops) {
-    errors.Add("parameters.stop", absl::StrCat("has ", proto.stop_size(), "; at most ", kMaxStops));
+    errors.Add("parameters.stop",
+               absl::StrCat("has ", proto.stop_size(), " strings; at most ", kMaxStops, " are taken"));
   }
   if (proto.stop_size() > 0 && model.tokenizer == nullptr) {
     errors.Add("parameters.stop", "is text, and this model has no tokenizer");
   }
   for (int i = 0; i < proto.stop_size(); ++i) {
-    if (proto.stop(i).empty()) errors.Add(absl::StrCat("parameters.stop[", i, "]"), "is empty");
+    if (!proto.stop(i).empty() && proto.stop(i).size() <= kMaxStopBytes) continue;
+    errors.Add(absl::StrCat("parameters.stop[", i, "]"),
+               absl::StrCat("has ", proto.stop(i).size(), " bytes; must have 1 to ", kMaxStopBytes));
   }
   return {proto.stop().begin(), proto.stop().end()};
 }
@@ -71,6 +78,12 @@ void ReadParameters(const v1::GenerationParameters& proto, const ModelInfo& mode
   }
   CheckNumber("parameters.max_tokens", request.max_tokens, kMaxTokens, errors);
   CheckNumber("parameters.sample_count", request.samples, kSamples, errors);
+  const int64_t details =
+      int64_t{request.max_tokens} * request.samples * (request.top_logprobs.value_or(0) + 1);
+  if (errors.empty() && details > kMaxDetails) {
+    errors.Add("parameters", absl::StrCat("max_tokens * sample_count * (top_logprobs + 1) is ", details,
+                                          "; at most ", kMaxDetails, " fit a reply"));
+  }
   request.sampling = ReadSampling(proto.sampling(), errors);
   request.stop = ReadStops(proto, model, errors);
   request.ignore_end_of_text = proto.ignore_end_of_text();
@@ -82,11 +95,16 @@ void ReadParameters(const v1::GenerationParameters& proto, const ModelInfo& mode
 
 // Generate's and Score's requests name prompts alike.
 template <typename Proto>
+bool LeadingNewline(const Proto& proto) {
+  return proto.has_prompt() && (!proto.has_leading_newline() || proto.leading_newline());
+}
+
+template <typename Proto>
 std::vector<int32_t> ReadPrompt(const Proto& proto, const ModelInfo& model, FieldErrors& errors) {
   TokenInput input{.text_field = "prompt", .ids_field = "prompt_tokens"};
   if (proto.has_prompt()) input.text = proto.prompt();
   if (proto.has_prompt_tokens()) input.ids = SpanOf(proto.prompt_tokens().ids());
-  input.leading_newline = !proto.has_leading_newline() || proto.leading_newline();
+  input.leading_newline = LeadingNewline(proto);
   input.max_tokens = model.config.n_ctx;
   return ReadTokens(input, model, errors);
 }
@@ -94,12 +112,17 @@ std::vector<int32_t> ReadPrompt(const Proto& proto, const ModelInfo& model, Fiel
 std::vector<int32_t> ReadContinuation(const v1::ScoreRequest& proto, const ModelInfo& model,
                                       const Context& context, FieldErrors& errors) {
   TokenInput input{.text_field = "continuation", .ids_field = "continuation_tokens"};
+  input.max_tokens = kMaxContinuation;
+  input.max_reason = "are scored at once";
   if (proto.has_continuation()) input.text = proto.continuation();
   if (proto.has_continuation_tokens()) input.ids = SpanOf(proto.continuation_tokens().ids());
   if (context.mode == Mode::kCached) {
     // The last token is scored, not run; hence the one more. An over-long prompt has its own error.
     const int rest = model.config.n_ctx + 1 - static_cast<int>(context.prompt.size());
-    if (rest > 0) input.max_tokens = rest;
+    if (rest > 0 && rest < kMaxContinuation) {
+      input.max_tokens = rest;
+      input.max_reason = "fit the context behind the prompt";
+    }
   }
   return ReadTokens(input, model, errors);
 }
@@ -112,6 +135,7 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto
   CheckedGeneration checked;
   Context& context = checked.request.context;
   context.prompt = ReadPrompt(proto, model, errors);
+  checked.leading_newline = LeadingNewline(proto);
   context.uses = ReadMemoryUses(proto.memory_uses(), model.config, errors);
   ReadParameters(proto.parameters(), model, checked, errors);
   if (!errors.empty()) return errors.ToStatus();
@@ -120,10 +144,11 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto
   return checked;
 }
 
-absl::StatusOr<ScoreRequest> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
+absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
                                         const MemoryStore& store) {
   FieldErrors errors;
-  ScoreRequest request;
+  CheckedScore checked{.leading_newline = LeadingNewline(proto)};
+  ScoreRequest& request = checked.request;
   request.context.mode = ReadMode("mode", proto.mode(), errors);
   request.context.prompt = ReadPrompt(proto, model, errors);
   request.continuation = ReadContinuation(proto, model, request.context, errors);
@@ -133,7 +158,7 @@ absl::StatusOr<ScoreRequest> CheckScore(const v1::ScoreRequest& proto, const Mod
   if (!errors.empty()) return errors.ToStatus();
   const absl::Status status = FindMemories(proto.memory_uses(), store, model, request.context.uses);
   if (!status.ok()) return status;
-  return request;
+  return checked;
 }
 
 }  // namespace mtm

@@ -13,7 +13,8 @@ namespace mtm {
 // A GenerateRequest that was found good, with every default in place and the seed drawn.
 struct CheckedGeneration {
   GenerationRequest request;
-  int max_trace_entries = 0;  // of a sample, in an answer that is not streamed
+  int max_trace_entries = 0;     // of a sample, in an answer that is not streamed
+  bool leading_newline = false;  // one stands before the prompt
 };
 
 // INVALID_ARGUMENT: every field at fault, as BadRequest. Then NOT_FOUND, DATA_LOSS and FAILED_PRECONDITION as
@@ -21,8 +22,13 @@ struct CheckedGeneration {
 absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto, const ModelInfo& model,
                                                 const MemoryStore& store);
 
+struct CheckedScore {
+  ScoreRequest request;
+  bool leading_newline = false;
+};
+
 // The same for a ScoreRequest.
-absl::StatusOr<ScoreRequest> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
+absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
                                         const MemoryStore& store);
 
 }  // namespace mtm

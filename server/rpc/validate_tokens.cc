@@ -14,9 +14,10 @@ constexpr int kMaxIdsNamed = 8;
 
 bool InVocabulary(int32_t id, const ModelConfig& config) { return id >= 0 && id < config.vocab_size; }
 
-std::string TooLong(const std::string& count, int max_tokens, bool leading_newline) {
-  return absl::StrCat("has ", count, " tokens", leading_newline ? ", the leading newline included" : "",
-                      "; at most ", max_tokens, " fit the context");
+std::string TooLong(const std::string& count, const TokenInput& input) {
+  const bool newline = input.text && input.leading_newline;
+  return absl::StrCat("has ", count, " tokens", newline ? ", the leading newline included" : "", "; at most ",
+                      *input.max_tokens, " ", input.max_reason);
 }
 
 std::vector<int32_t> ReadText(const TokenInput& input, const ModelInfo& model, FieldErrors& errors) {
@@ -28,12 +29,12 @@ std::vector<int32_t> ReadText(const TokenInput& input, const ModelInfo& model, F
   if (input.max_tokens && text.size() / model.longest_token_bytes > static_cast<size_t>(*input.max_tokens)) {
     // Refused before tokenizing: no text this long can fit.
     const std::string count = absl::StrCat("more than ", *input.max_tokens);
-    errors.Add(input.text_field, TooLong(count, *input.max_tokens, input.leading_newline));
+    errors.Add(input.text_field, TooLong(count, input));
     return {};
   }
   std::vector<int32_t> ids = EncodeText(input.text_field, text, input.leading_newline, model, errors);
   if (input.max_tokens && ids.size() > static_cast<size_t>(*input.max_tokens)) {
-    errors.Add(input.text_field, TooLong(absl::StrCat(ids.size()), *input.max_tokens, input.leading_newline));
+    errors.Add(input.text_field, TooLong(absl::StrCat(ids.size()), input));
   }
   return ids;
 }
@@ -43,7 +44,7 @@ std::vector<int32_t> ReadIds(const TokenInput& input, const ModelInfo& model, Fi
   if (ids.empty()) errors.Add(input.ids_field, "is empty; must hold at least one token id");
   CheckTokenIds(absl::StrCat(input.ids_field, ".ids"), ids, 0, model.config, errors);
   if (input.max_tokens && ids.size() > static_cast<size_t>(*input.max_tokens)) {
-    errors.Add(input.ids_field, TooLong(absl::StrCat(ids.size()), *input.max_tokens, false));
+    errors.Add(input.ids_field, TooLong(absl::StrCat(ids.size()), input));
   }
   return {ids.begin(), ids.end()};
 }

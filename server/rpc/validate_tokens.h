@@ -22,8 +22,9 @@ struct TokenInput {
   std::optional<std::string_view> text;
   std::string ids_field;
   std::optional<std::span<const int32_t>> ids;
-  bool leading_newline = false;        // put a newline token before a text
-  std::optional<int> max_tokens = {};  // of the context
+  bool leading_newline = false;  // put a newline token before a text
+  std::optional<int> max_tokens = {};
+  std::string max_reason = "fit the context";  // behind "at most 64"
 };
 
 // The elements of a repeated field.

@@ -9,22 +9,24 @@ Worker::Worker() : thread_([this] { Loop(); }) {}
 
 Worker::~Worker() {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
+  changed_.notify_one();
   thread_.join();
 }
 
 void Worker::Run(std::function<void()> job) {
-  absl::MutexLock lock(&mutex_);
-  jobs_.push_back(std::move(job));
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(job));
+  }
+  changed_.notify_one();
 }
 
 bool Worker::NextJob(std::function<void()>& job) {
-  absl::MutexLock lock(&mutex_);
-  const auto ready = [](Worker* self)
-                         ABSL_NO_THREAD_SAFETY_ANALYSIS { return self->stopping_ || !self->jobs_.empty(); };
-  mutex_.Await(absl::Condition(+ready, this));
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
   if (jobs_.empty()) return false;
   job = std::move(jobs_.front());
   jobs_.pop_front();

@@ -2,12 +2,11 @@
 #ifndef MTM_SERVER_RPC_WORKER_H_
 #define MTM_SERVER_RPC_WORKER_H_
 
+#include <condition_variable>
 #include <deque>
 #include <functional>
+#include <mutex>
 #include <thread>
-
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 
 namespace mtm {
 
@@ -27,9 +26,11 @@ class Worker {
   void Loop();
   bool NextJob(std::function<void()>& job);
 
-  absl::Mutex mutex_;
-  std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> jobs_;
+  bool stopping_ = false;
+
   std::thread thread_;
 };
 

@@ -28,7 +28,10 @@ class Recorder : public GenerationSink {
     tokens.push_back(std::move(token));
     if (on_token) on_token();
   }
-  void OnSampleFinished(int sample, FinishReason reason, std::string) override { finished[sample] = reason; }
+  void OnSampleFinished(int sample, FinishReason reason, std::string, Lookups lookups) override {
+    finished[sample] = reason;
+    last_lookups[sample] = std::move(lookups);
+  }
   void OnDone(const absl::Status& done_status, const RequestStats& done_stats) override {
     status = done_status;
     stats = done_stats;
@@ -47,6 +50,7 @@ class Recorder : public GenerationSink {
   std::function<void()> on_token;
   std::vector<GeneratedToken> tokens;
   std::map<int, FinishReason> finished;
+  std::map<int, Lookups> last_lookups;
   absl::Status status;
   RequestStats stats;
   Notification done;
@@ -259,15 +263,19 @@ TEST_F(EngineTest, ScoreEqualsTheLogprobsOfWhatWasGenerated) {
 
 TEST_F(EngineTest, EndOfTextEndsUnlessIgnored) {
   // A seed whose sample contains the end-of-text token: the tiny model draws it about once in 500.
+  const auto memory = Remember("m", 20);
   for (uint64_t seed = 0; seed < 2000; ++seed) {
-    GenerationRequest request{.context = {.prompt = Tokens(3, 1)}, .max_tokens = 8, .samples = 8,
-                              .sampling = {.temperature = 2, .top_k = 0, .seed = seed}};
+    GenerationRequest request{.context = {.prompt = Tokens(3, 1), .uses = {{memory, {2}, {}}}}, .max_tokens = 8,
+                              .samples = 8, .sampling = {.temperature = 2, .top_k = 0, .seed = seed}, .trace = true};
     const auto run = Finish(request);
     const auto ended = std::find_if(run->finished.begin(), run->finished.end(),
                                     [](const auto& f) { return f.second == FinishReason::kEndOfText; });
     if (ended == run->finished.end()) continue;
     const auto ids = run->Ids(ended->first);
     EXPECT_THAT(ids, ::testing::Not(::testing::Contains(*model_->config().end_of_text)));
+    // The step that drew it looked things up as well.
+    EXPECT_EQ(run->last_lookups.at(ended->first).step, static_cast<int>(ids.size()));
+    EXPECT_THAT(run->last_lookups.at(ended->first).entries, ::testing::Not(IsEmpty()));
     request.ignore_end_of_text = true;
     const auto ignoring = Finish(request)->Ids(ended->first);
     EXPECT_THAT(ignoring, SizeIs(8));
