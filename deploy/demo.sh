@@ -23,7 +23,7 @@ demo=$repo_root/deploy/demo_model
 server=$repo_root/build/server/mtm_server
 mtm=$repo_root/build/client/mtm
 # How the memories are used, as `--memory NAME:...` takes it: what was measured to be best for this model.
-memory_use=
+memory_use=method=2,k=8,ts=1,r=0.1
 questions_per_text=2
 server_pid=
 work=
