@@ -163,6 +163,52 @@ TEST(ForkTest, AForkGoesItsOwnWay) {
   }
 }
 
+// Samples of one prompt: their steps share a batch, and what they share of their caches must not be written.
+TEST(ForkTest, ForksStepTogether) {
+  const auto model = LoadTiny();
+  TestMemories memories(*model);
+  std::mt19937_64 random(RandomSeed(5));
+  const std::vector<std::shared_ptr<const Memory>> pool = {memories.Make(RandomTokens(random, 25, *model))};
+  for (const Mode mode : {Mode::kExact, Mode::kCached}) {
+    const SequenceOptions options{
+        .mode = mode, .uses = {{pool[0], {2, 3}, {.memory_fraction = 2}}}, .capacity = 48};
+    const Tokens prompt = RandomTokens(random, 9, *model);
+    std::vector<std::unique_ptr<Sequence>> samples;
+    samples.push_back(std::make_unique<Sequence>(*model, options));
+    Feed(*model, *samples[0], prompt);
+    samples.push_back(samples[0]->Fork());
+    samples.push_back(samples[1]->Fork());
+    std::vector<std::vector<Tokens>> steps(3, {prompt});
+    std::vector<std::vector<Logits>> logits(3);
+    for (int n = 0; n < 5; ++n) {
+      std::vector<Sequence*> batch;
+      for (size_t i = 0; i < 3; ++i) {
+        steps[i].push_back(RandomTokens(random, 1, *model));
+        samples[i]->Append(steps[i].back());
+        batch.push_back(samples[i].get());
+      }
+      ASSERT_TRUE(model->Step(batch).ok());
+      for (size_t i = 0; i < 3; ++i)
+        logits[i].emplace_back(batch[i]->logits().begin(), batch[i]->logits().end());
+    }
+    for (size_t i = 0; i < 3; ++i) {
+      auto alone = RunAlone(*model, {options, 0, steps[i]});
+      alone.erase(alone.begin());
+      EXPECT_EQ(logits[i], alone) << i;
+    }
+  }
+}
+
+TEST(ForkTest, AForkOutlivesItsOrigin) {
+  const auto model = LoadTiny();
+  const Tokens prompt = {5, 6, 7};
+  auto origin = std::make_unique<Sequence>(*model, SequenceOptions{.capacity = 48});
+  Feed(*model, *origin, prompt);
+  const auto fork = origin->Fork();
+  origin.reset();
+  EXPECT_EQ(Feed(*model, *fork, {8}), RunAlone(*model, {{.capacity = 48}, 0, {prompt, {8}}})[1]);
+}
+
 TEST(ForkTest, PendingTokensGoWithTheFork) {
   const auto model = LoadTiny();
   Sequence origin(*model, {.capacity = 48});

@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
+#include "server/model/threads.h"
 #include "tests/support/model_folder.h"
 
 namespace mtm {
@@ -25,6 +26,7 @@ struct Loaded {
 };
 
 Loaded LoadFrom(const std::filesystem::path& folder) {
+  SetModelThreads(1);
   auto model = Model::Load(folder);
   EXPECT_TRUE(model.ok()) << model.status();
   if (!model.ok()) return {};

@@ -140,8 +140,8 @@ TEST_F(MethodTest, AMemorysRowsAreThoseOfAPlainPass) {
     for (int head = 0; head < 4; ++head) {
       std::vector<float> keys(60 * 8), values(60 * 8);
       const std::span<float> k(keys), v(values);
-      first.CopyKeysValues(layer, head, 1, k.first(47 * 8), v.first(47 * 8));
-      second.CopyKeysValues(layer, head, 1, k.subspan(47 * 8), v.subspan(47 * 8));
+      ASSERT_TRUE(first.CopyKeysValues(layer, head, 1, k.first(47 * 8), v.first(47 * 8)).ok());
+      ASSERT_TRUE(second.CopyKeysValues(layer, head, 1, k.subspan(47 * 8), v.subspan(47 * 8)).ok());
       EXPECT_TRUE(std::ranges::equal(memory->keys(layer, head), keys)) << layer << " " << head;
       EXPECT_TRUE(std::ranges::equal(memory->values(layer, head), values)) << layer << " " << head;
     }

@@ -3,6 +3,7 @@
 #include "server/model/mix.h"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -91,7 +92,7 @@ TEST(MixTest, AScaleNearZeroWeighsEvenly) {
 }
 
 TEST(MixTest, ALargeScalePicksTheBestWithoutOverflow) {
-  for (const double scale : {1000.0, 1e30, 1e307}) {
+  for (const double scale : {1000.0, 1e30, 1e307, std::numeric_limits<double>::max()}) {
     const auto run =
         MixOf({.method = Method::kType2, .score_scale = scale, .residual_fraction = 0}, {0, 1, 2});
     EXPECT_THAT(run.mix.weights, ElementsAre(0, 1, 0)) << scale;

@@ -118,6 +118,12 @@ TEST(SelectionTest, AHeadFractionIsRoundedUp) {
   EXPECT_THAT(Select(kSix, Fractions(9, 0, 0.999)), testing::SizeIs(6)) << "ceil(5.994)";
 }
 
+TEST(SelectionTest, AHeadFractionIsRoundedOnce) {
+  // 0.1 * 3 * 10 is above 3 in double precision, 0.1 * 30 is 3.
+  const Rows even(3, std::vector<float>(10, 0.1f));
+  EXPECT_THAT(Select(even, Fractions(9, 0, 0.1)), testing::SizeIs(3));
+}
+
 TEST(SelectionTest, AHeadFractionIsOfAllTokensHeadsNotOfTheSelected) {
   // 3 of 8 pass the threshold; half of 8 is 4.
   EXPECT_THAT(Select({{0, 0.5, 0.4, 0}, {0, 0.3, 0, 0}}, Fractions(1, 0, 0.5)), testing::SizeIs(3));
