@@ -131,7 +131,7 @@ TEST_F(GenerateRpcTest, TheReplyEchoesWhatWasApplied) {
   EXPECT_EQ(applied.DebugString(),
             FromText<v1::AppliedRequest>(
                 absl::StrCat(R"(
-      memory_uses { memory: "cats@)",
+      leading_newline: true memory_uses { memory: "cats@)",
                              cats_.digest(), R"(" layers: 3 method: METHOD_TYPE_3 k: 5 memory_fraction: 5
                     bookkeeping_fraction: 0.9 score_scale: 0.01 residual_fraction: 0.33 head_fraction: 1 }
       parameters { mode: MODE_CACHED max_tokens: 50 sample_count: 1 stop: "zqxjk" ignore_end_of_text: true
@@ -262,7 +262,8 @@ TEST_F(GenerateRpcTest, AScoreIsTheSumOfTheTokensLogprobs) {
   }
   EXPECT_DOUBLE_EQ(score.total_logprob(), total);
   EXPECT_EQ(score.applied().memory_uses(0).memory(), "cats@" + cats_.digest());
-  EXPECT_EQ(score.applied().parameters().DebugString(), "mode: MODE_CACHED\n");
+  EXPECT_TRUE(score.applied().leading_newline());
+  EXPECT_EQ(score.applied().parameters().DebugString(), "mode: MODE_CACHED\ntop_logprobs: 2\n");
 }
 
 TEST_F(GenerateRpcTest, RequestsTogetherGetWhatTheyGetAlone) {

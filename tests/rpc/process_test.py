@@ -123,7 +123,7 @@ class ProcessTest(FolderTest):
         self.assertEqual(run("serve", "--config", config, "--model", model, "--store", "x").returncode, 2)
 
     def test_exit_codes(self):
-        for arguments in ([], ["serve"], ["serve", "--model", "x"], ["no-such-command"], ["serve", "--threads", "x"],
+        for arguments in ([], ["serve"], ["no-such-command"], ["serve", "--threads", "x"],
                           ["serve", "--model", "x", "--store", "y", "--log-level", "loud"]):
             result = run(*arguments)
             self.assertEqual(result.returncode, 2, arguments)

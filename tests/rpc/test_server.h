@@ -7,12 +7,14 @@
 #include <grpcpp/create_channel.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
 #include "mtm/v1/inference_service.grpc.pb.h"
 #include "mtm/v1/memory_service.grpc.pb.h"
@@ -26,18 +28,16 @@ namespace mtm {
 class Records {
  public:
   void Add(const RpcRecord& record) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     records_.push_back(record);
+    added_.notify_all();
   }
 
   // Waits for one and takes it away.
   RpcRecord Take(const std::string& rpc) {
-    absl::MutexLock lock(&mutex_);
-    const auto find = [this, &rpc]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-      return std::ranges::find(records_, rpc, &RpcRecord::rpc);
-    };
-    const auto is_there = [this, &find]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return find() != records_.end(); };
-    if (!mutex_.AwaitWithTimeout(absl::Condition(&is_there), absl::Seconds(120))) {
+    std::unique_lock lock(mutex_);
+    const auto find = [&] { return std::ranges::find(records_, rpc, &RpcRecord::rpc); };
+    if (!added_.wait_for(lock, std::chrono::seconds(120), [&] { return find() != records_.end(); })) {
       ADD_FAILURE() << rpc << " has not ended";
       return {};
     }
@@ -47,8 +47,9 @@ class Records {
   }
 
  private:
-  absl::Mutex mutex_;
-  std::vector<RpcRecord> records_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable added_;
+  std::vector<RpcRecord> records_;
 };
 
 // A server of this process on a free port of the loopback interface, and a client's stubs.

@@ -23,7 +23,7 @@ class ValidateTest : public testing::Test {
   absl::StatusOr<CheckedGeneration> Check(const std::string& text) const {
     return CheckGenerate(FromText<v1::GenerateRequest>(text), info_, *store_);
   }
-  absl::StatusOr<ScoreRequest> CheckScoreText(const std::string& text) const {
+  absl::StatusOr<CheckedScore> CheckScoreText(const std::string& text) const {
     return CheckScore(FromText<v1::ScoreRequest>(text), info_, *store_);
   }
 
@@ -175,14 +175,14 @@ TEST_F(ValidateTest, WithoutATokenizerOnlyIdsAreTaken) {
 }
 
 TEST_F(ValidateTest, AScoreTakesTheSameContext) {
-  const auto request = CheckScoreText(
+  const auto checked = CheckScoreText(
       "prompt: 'Hi' continuation: ' there' memory_uses { memory: 'all' } mode: MODE_EXACT top_logprobs: 3");
-  ASSERT_TRUE(request.ok()) << request.status();
-  EXPECT_THAT(request->context.prompt, ElementsAre(198, 17250));
-  EXPECT_THAT(request->continuation, ElementsAre(612));
-  EXPECT_EQ(request->context.mode, Mode::kExact);
-  EXPECT_EQ(request->top_logprobs, 3);
-  EXPECT_THAT(request->context.uses, SizeIs(1));
+  ASSERT_TRUE(checked.ok()) << checked.status();
+  EXPECT_THAT(checked->request.context.prompt, ElementsAre(198, 17250));
+  EXPECT_THAT(checked->request.continuation, ElementsAre(612));
+  EXPECT_EQ(checked->request.context.mode, Mode::kExact);
+  EXPECT_EQ(checked->request.top_logprobs, 3);
+  EXPECT_THAT(checked->request.context.uses, SizeIs(1));
   EXPECT_THAT(Violations(CheckScoreText("continuation: '' mode: 9 top_logprobs: 101").status()),
               ElementsAre("mode: is 9; must be MODE_EXACT or MODE_CACHED",
                           "prompt: is missing; set it or prompt_tokens",
@@ -197,7 +197,7 @@ TEST_F(ValidateTest, InCachedModeAContinuationFitsTheContext) {
   EXPECT_TRUE(CheckScore(request, info_, *store_).ok());
   request.mutable_continuation_tokens()->add_ids(5);
   EXPECT_THAT(Violations(CheckScore(request, info_, *store_).status()),
-              ElementsAre("continuation_tokens: has 6 tokens; at most 5 fit the context"));
+              ElementsAre("continuation_tokens: has 6 tokens; at most 5 fit the context behind the prompt"));
   request.set_mode(v1::MODE_EXACT);
   EXPECT_TRUE(CheckScore(request, info_, *store_).ok());
 }
@@ -255,10 +255,12 @@ constexpr BadField kBadFields[] = {
     {"parameters { sampling { top_k: -1 } }", "parameters.sampling.top_k: is -1; must be at least 0"},
     {"parameters { sampling { top_p: 0 } }",
      "parameters.sampling.top_p: is 0; must be above 0 and at most 1"},
-    {"parameters { stop: 'a' stop: '' }", "parameters.stop[1]: is empty"},
+    {"parameters { stop: 'a' stop: '' }", "parameters.stop[1]: has 0 bytes; must have 1 to 1000"},
     {"parameters { stop: ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', "
      "'a'] }",
-     "parameters.stop: has 17; at most 16"},
+     "parameters.stop: has 17 strings; at most 16 are taken"},
+    {"parameters { max_tokens: 100000 sample_count: 41 }",
+     "parameters: max_tokens * sample_count * (top_logprobs + 1) is 4100000; at most 4000000 fit a reply"},
     {"parameters { top_logprobs: -1 }", "parameters.top_logprobs: is -1; must be 0 to 100"},
     {"parameters { trace { max_entries: 0 } }", "parameters.trace.max_entries: is 0; must be 1 to 100000"},
 };
@@ -271,6 +273,26 @@ TEST_F(ValidateTest, EveryBadFieldIsNamed) {
     EXPECT_EQ(checked.status().code(), absl::StatusCode::kInvalidArgument) << request;
     EXPECT_THAT(Violations(checked.status()), ElementsAre(bad.violation)) << request;
   }
+}
+
+TEST_F(ValidateTest, LongStopsAndContinuationsAreRefused) {
+  v1::GenerateRequest request;
+  request.set_prompt("Hi");
+  request.mutable_parameters()->add_stop(std::string(1001, 'a'));
+  EXPECT_THAT(Violations(CheckGenerate(request, info_, *store_).status()),
+              ElementsAre("parameters.stop[0]: has 1001 bytes; must have 1 to 1000"));
+  v1::ScoreRequest score;
+  score.set_prompt("Hi");
+  score.set_mode(v1::MODE_EXACT);
+  for (int i = 0; i <= 100'000; ++i) score.mutable_continuation_tokens()->add_ids(1);
+  EXPECT_THAT(Violations(CheckScore(score, info_, *store_).status()),
+              ElementsAre("continuation_tokens: has 100001 tokens; at most 100000 are scored at once"));
+}
+
+TEST_F(ValidateTest, TheLeadingNewlineIsKnown) {
+  EXPECT_TRUE(Check("prompt: 'Hi'")->leading_newline);
+  EXPECT_FALSE(Check("prompt: 'Hi' leading_newline: false")->leading_newline);
+  EXPECT_FALSE(Check("prompt_tokens { ids: 7 } leading_newline: true")->leading_newline);
 }
 
 TEST_F(ValidateTest, ABadReferenceIsNamed) {
