@@ -60,6 +60,7 @@ main() {
   set_up "$build_packages" "$test_packages"
   local preset
   for preset in "${presets[@]}"; do
+    [ "$preset" != tsan ] || selection=(-L threads)  # the others have one thread, and take long
     run_tests "$preset" ${selection[@]+"${selection[@]}"} "$@"
     selection=(-LE long)
   done
