@@ -4,6 +4,7 @@
 Every row selects by its own attention and mixes for itself (the server's cached mode), so all rows of a
 sequence train at once. Only the choice of the k nearest keys has no gradient; see `search_loss` for that.
 """
+import math
 from dataclasses import dataclass
 
 import torch
@@ -126,6 +127,30 @@ def search_loss(s, score, distance, scale, answer_rows):
     return (looked * -(want * got).sum(-1)).sum() / looked.sum().clamp(min=1e-6)
 
 
+def speeds(c):
+    return 2.5 * (math.pi / c.n_ctx / 2.5) ** torch.linspace(0, 1, c.n_embd // 2)
+
+
+def waves(c):
+    """Where the position embeddings start: with sines, "one token before" is one rotation of them."""
+    angle = torch.arange(c.n_ctx)[:, None] * speeds(c)
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+@torch.no_grad()
+def look_back(block, c, head=0, gain=1.5):
+    """Starts one head looking at the token before. Copying a name needs such a head, and to find it takes most of a short training."""
+    d, half = c.n_embd // c.n_head, c.n_embd // 2
+    w = block.attn.c_attn.weight
+    q, k = w[:, head * d:(head + 1) * d], w[:, c.n_embd + head * d:c.n_embd + (head + 1) * d]
+    q.zero_(), k.zero_()
+    i = torch.arange(d // 2)  # the fastest waves
+    turn = speeds(c)[i]
+    k[i, i] = k[i + half, i + d // 2] = gain
+    q[i, i] = q[i + half, i + d // 2] = gain * turn.cos()
+    q[i + half, i], q[i, i + d // 2] = -gain * turn.sin(), gain * turn.sin()
+
+
 class GPT2(nn.Module):
     def __init__(self, c):
         super().__init__()
@@ -134,8 +159,9 @@ class GPT2(nn.Module):
         self.wpe = nn.Embedding(c.n_ctx, c.n_embd)
         self.h = nn.ModuleList(Block(c) for _ in range(c.n_layer))
         self.ln_f = nn.LayerNorm(c.n_embd)
-        nn.init.normal_(self.wte.weight, std=0.02)
-        nn.init.normal_(self.wpe.weight, std=0.01)
+        nn.init.normal_(self.wte.weight, std=0.05)
+        self.wpe.weight.data = 0.1 * waves(c)
+        look_back(self.h[0], c)
 
     def forward(self, ids, memory=None, use=None, answer_rows=None):
         """Last hidden states, {layer: (K, V)}, search loss. memory: {layer: (keys, values, present)}."""

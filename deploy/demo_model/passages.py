@@ -87,9 +87,7 @@ class Namer:
         if kind == "year":
             return str(r.randint(1100, 1999))
         if kind == "count":
-            return str(r.randint(2, 99))
-        if kind == "code":
-            return str(r.randint(100, 999))
+            return str(r.randint(10, 99))
         return self.name(kind)
 
 
@@ -153,7 +151,7 @@ RELATIONS = [
     dict(slots=dict(A="person", m="month"), keys=[("A",)],
          say=["The birthday of {A} is in {m}.", "{A} was born in the month of {m}.", "{A} has a birthday in {m}."],
          ask=dict(m=["The birthday of {A} is in", "The month in which {A} was born is"])),
-    dict(slots=dict(A="person", p="place", n="code"), keys=[("A", "p")],
+    dict(slots=dict(A="person", p="place", n="count"), keys=[("A", "p")],
          say=["The code for the {p} of {A} is {n}.", "{A} opens the {p} with the code {n}.", "The number {n} opens the {p} of {A}."],
          ask=dict(n=["The code for the {p} of {A} is", "The {p} of {A} opens with the code"])),
 ]

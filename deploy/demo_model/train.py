@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
 from model import GPT2, Config, Recall
@@ -26,6 +26,7 @@ from passages import PassageMaker
 
 HERE = Path(__file__).parent
 END = "<|endoftext|>"
+COPIED = ["person", "town", "land", "river", "pet"] * 3 + ["job", "animal", "colour", "thing", "food", "place", "year", "count"]
 
 
 # ---- text
@@ -106,7 +107,7 @@ class Batches:
         return self.tokenizer.encode(text).ids
 
     def _ask(self, seq, facts, lead):
-        """Up to three questions with their answers, each sentence after lead or a space."""
+        """Questions with their answers, the first after lead, the others after a space."""
         for fact in facts:
             question, answer = self.rng.choice(fact)
             seq.add(self.encode(lead + question), 1)
@@ -121,9 +122,31 @@ class Batches:
         full, alone = Sequence(), Sequence()
         full.add(self.encode("\n" + p.text()), 1)
         stored = len(full.ids)
-        self._ask(full, p.facts[:3], self.rng.choice(["\n", "\n", " "]))
-        self._ask(alone, self.rng.sample(p.facts, min(2, len(p.facts))), "\n")
+        self._ask(full, p.facts[:5], self.rng.choice(["\n", "\n", " "]))
+        self._ask(alone, self.rng.sample(p.facts, min(4, len(p.facts))), "\n")
         return full, stored, alone
+
+    def _copy_row(self, length):
+        """A list of names and words, then stretches of it again: most tokens are answers, so exact copying is learnt soon."""
+        full, alone, passage = Sequence(), Sequence(), []
+        while len(passage) < length:
+            passage += self.encode(" " + self.maker.names.draw(self.rng.choice(COPIED)))
+        newline, passage = self.encode("\n"), passage[:length]
+        full.add(newline + passage, 0)
+
+        def again(seq, most):
+            start = self.rng.randrange(length - 3)
+            seq.add([*newline, passage[start]], 0)
+            seq.add(passage[start + 1:start + most], 2)
+
+        while len(full.ids) < 2 * length:
+            again(full, 24)
+        again(alone, 24)
+        return full, length + 1, alone
+
+    def copies(self):
+        length = self.rng.choice([8, 16, 32, 64, 96])
+        return [self._copy_row(length) for _ in range(self.tokens // (2 * length + 24))]
 
     def passages(self, facts):
         """As many rows as fill a step, all of at most the length that the first one takes, rounded up."""
@@ -157,6 +180,10 @@ def memory_of(kv, stored, layers, extra):
 
 # ---- losses
 
+def mean(losses):
+    return losses.mean() if len(losses) else torch.zeros(())
+
+
 def class_losses(net, x, ids, kind, text_share):
     """Mean loss of a share of the text targets, of all answer targets, and how many answer tokens are right."""
     target, kind, x = ids[:, 1:].flatten(), kind[:, 1:].flatten(), x[:, :-1].flatten(0, 1)
@@ -167,7 +194,7 @@ def class_losses(net, x, ids, kind, text_share):
     loss = F.cross_entropy(logits, target, reduction="none")
     text, answer = kind == 1, kind == 2
     right = (logits.argmax(-1) == target)[answer].float().mean()
-    return loss[text].mean(), loss[answer].mean(), right.item()
+    return mean(loss[text]), mean(loss[answer]), right.item()
 
 
 def draw_recall(rng, n_layer):
@@ -175,27 +202,32 @@ def draw_recall(rng, n_layer):
     layers = tuple(range(n_layer // 2 + 1, math.ceil(3 * n_layer / 4) + 1))
     if rng.random() < 0.3:
         layers = (rng.choice(layers),)
-    return Recall(layers=layers, method=rng.choice([1, 2, 2, 3, 3]), k=rng.choice([0, 0, 0, 3, 5, 5, 8, 16, 32]),
-                  mf=rng.choice([1e9, 1e9, 20, 5]), r=rng.choice([0.1, 0.33]))
+    use = Recall(layers=layers, method=rng.choice([1, 2, 2, 3, 3]), k=rng.choice([0, 0, 0, 3, 5, 5, 8, 16, 32]),
+                 mf=rng.choice([1e9, 1e9, 20, 5]), r=rng.choice([0.1, 0.33]))
+    if use.k and use.k <= 8 and rng.random() < 0.25:
+        use.ts = 0.01  # the server's default: the found keys count nearly alike
+    return use
 
 
-def recall_step(net, batches, facts, log):
+def recall_step(net, batches, rows, log, copying=False):
     rng = batches.rng
-    rows = batches.passages(facts)
     ids, kind = pad([full for full, _, _ in rows], 32)
     x, kv, _ = net(ids)
     text, context, context_right = class_losses(net, x, ids, kind, 0.25)
     use = draw_recall(rng, net.c.n_layer)
-    extra = min(rng.choice([0, 0, 1, 3]), len(rows) - 1)
+    extra = min(rng.choice([0, 0, 1, 3, 7]), len(rows) - 1)
     memory = memory_of(kv, [n for _, n, _ in rows], use.layers, extra)
     ids, kind = pad([alone for _, _, alone in rows], 16)
     answer_rows = F.pad((kind[:, 1:] == 2).float(), (0, 1))
     x, _, search = net(ids, memory, use, answer_rows)
     asked, recalled, recalled_right = class_losses(net, x, ids, kind, 0.25)
-    log.add(text=text.item(), context=context.item(), ctx_ok=context_right, memory=recalled.item(), mem_ok=recalled_right,
-            search=search.item())
-    if use.k:
-        log.add(knn_ok=recalled_right)
+    if copying:
+        log.add(copy_ok=context_right, mem_copy_ok=recalled_right)
+    else:
+        log.add(text=text.item(), context=context.item(), ctx_ok=context_right, memory=recalled.item(), mem_ok=recalled_right,
+                search=search.item())
+        if use.k:
+            log.add(knn_ok=recalled_right)
     return 0.4 * text + context + recalled + 0.1 * asked + 0.1 * search, ids.numel() + sum(n for _, n, _ in rows)
 
 
@@ -239,9 +271,11 @@ class Log:
 def optimizers(net, lr, muon_lr):
     """Muon for the matrices inside blocks, AdamW for the rest: about half the steps of AdamW alone."""
     hidden = [p for p in net.h.parameters() if p.ndim == 2]
-    rest = [p for p in net.parameters() if not any(p is q for q in hidden)]
+    place = net.wpe.weight  # slow, or the first noisy steps would undo its sines
+    rest = [p for p in net.parameters() if p is not place and not any(p is q for q in hidden)]
+    groups = [dict(params=rest, lr=lr), dict(params=[place], lr=lr / 20)]
     return [torch.optim.Muon(hidden, lr=muon_lr, momentum=0.95, weight_decay=0.01),
-            torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
+            torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
 
 
 def rate(share):
@@ -257,13 +291,16 @@ def train(net, text, batches, args):
     while (share := args.start_share + (1 - args.start_share) * (time.time() - start) / budget) < 1:
         for g, lr in zip((g for o in opts for g in o.param_groups), base):
             g["lr"] = lr * rate(share)
-        batches.tokens = args.tokens if share > 0.5 else args.tokens // 2
+        batches.tokens = args.tokens if share > 0.7 else args.tokens // 2
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not args.float32):
             if batches.rng.random() < args.text_share:
                 loss, n = text_step(net, text, batches.tokens, log)
+            elif batches.rng.random() < args.copy_share * (2 if share < 0.2 else 1):
+                loss, n = recall_step(net, batches, batches.copies(), log, copying=True)
             else:
                 most = 2 + 8 * min(1.0, share / 0.25)
-                loss, n = recall_step(net, batches, batches.rng.randint(1, int(most)), log)
+                rows = batches.passages(round(1 + (most - 1) * batches.rng.random() ** 1.5))
+                loss, n = recall_step(net, batches, rows, log)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         for o in opts:
@@ -279,6 +316,13 @@ def train(net, text, batches, args):
             save(net, args.out)
     save(net, args.out)
     print(f"done: {step} steps, {tokens} tokens, {(time.time() - start) / 60:.1f} min")
+
+
+def resume(net, args):
+    net.load_state_dict({k: v.float() for k, v in load_file(str(args.resume / "model.safetensors")).items()})
+    for name in ("vocab.json", "merges.txt"):
+        (args.out / name).write_text((args.resume / name).read_text())
+    return load_tokenizer(args.out)
 
 
 def save(net, folder):
@@ -310,14 +354,15 @@ def arguments():
     a.add_argument("--out", type=Path, default=HERE / "model", help="folder to write")
     a.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder with WordNet's data.noun")
     a.add_argument("--minutes", type=float, default=50, help="time to train; the rates follow it")
-    a.add_argument("--tokens", type=int, default=3072, help="tokens a step; half of it in the first half")
+    a.add_argument("--tokens", type=int, default=3072, help="tokens a step; half of it in the first 70 %")
     a.add_argument("--threads", type=int, default=0, help="0: all cores, or one while the machine is busy with other work")
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--held-out", type=int, default=400, help="held-out passages to write")
     a.add_argument("--held-out-seed", type=int, default=20)
     a.add_argument("--lr", type=float, default=2e-3, help="AdamW: embeddings, norms, biases")
-    a.add_argument("--muon-lr", type=float, default=0.02, help="Muon: the blocks' matrices")
+    a.add_argument("--muon-lr", type=float, default=0.015, help="Muon: the blocks' matrices")
     a.add_argument("--text-share", type=float, default=0.12, help="share of steps on WordNet text")
+    a.add_argument("--copy-share", type=float, default=0.2, help="share of the other steps on lists to copy; twice that in the first fifth")
     a.add_argument("--float32", action="store_true", help="no bfloat16 (for a CPU without it)")
     a.add_argument("--resume", type=Path, help="start from this folder's weights and tokenizer")
     a.add_argument("--start-share", type=float, default=0.0, help="where in the schedule to start, 0 to 1")
@@ -333,11 +378,8 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     sentences = wordnet_sentences(args.wordnet)
     c = Config()
-    tokenizer = load_tokenizer(args.resume) if args.resume else train_tokenizer(sentences, c.vocab_size, args.out)
     net = GPT2(c)
-    if args.resume:
-        from safetensors.torch import load_file
-        net.load_state_dict({k: v.float() for k, v in load_file(str(args.resume / "model.safetensors")).items()})
+    tokenizer = resume(net, args) if args.resume else train_tokenizer(sentences, c.vocab_size, args.out)
     print(f"seed {args.seed}, {sum(p.numel() for p in net.parameters())} weights, {len(sentences)} WordNet sentences", flush=True)
     write_held_out(HERE / "heldout.jsonl", args.held_out_seed, args.held_out)
     text = Text(tokenizer, sentences, c.n_ctx, random.Random(args.seed))
