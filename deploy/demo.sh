@@ -39,7 +39,7 @@ clean_up() {
 # The server chooses a free port of the loopback interface and writes it down once it is ready.
 start_server() {
   say "Starting the server with the model that the repository carries"
-  "$server" serve --model "$demo/model" --store "$work/store" --listen 127.0.0.1:0 --port-file "$work/port" \
+  "$server" serve --model "$demo/model" --store "$work/store" --listen 127.0.0.1:0 --port-file "$work/port" --threads 1 \
     >"$work/server.log" 2>&1 &
   server_pid=$!
   local deadline=$((SECONDS + 60))
