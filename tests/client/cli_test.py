@@ -248,7 +248,7 @@ class CliTest(unittest.TestCase):
         self.assertIn("█", shown)
 
     def test_interrupt(self):
-        code, shown = self.on_terminal("generate", "-n", "100000", "--mode", "exact", "--samples", "64", "--ignore-end",
+        code, shown = self.on_terminal("generate", "-n", "50000", "--mode", "exact", "--samples", "64", "--ignore-end",
                                        "A cat", interrupt_after=b"sample 1 of 64 ==\r\n")
         self.assertEqual(code, 130, shown)
         code, _ = self.on_terminal("remember", "half", "-", interrupt_after="half  …".encode())
