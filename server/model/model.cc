@@ -8,6 +8,7 @@
 
 #include <malloc.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -55,12 +56,17 @@ absl::Status CheckDevice(const std::string& device) {
   });
 }
 
+// A step reads every weight once: with 4 KiB pages a fifth of its time goes to finding them. LibTorch looks at this when
+// it allocates for the first time.
+void UseHugePages() { setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0); }
+
 }  // namespace
 
 Model::Model(std::unique_ptr<const Weights> weights) : weights_(std::move(weights)) {}
 Model::~Model() = default;
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& folder, const std::string& device) {
+  UseHugePages();
   if (absl::Status status = CheckDevice(device); !status.ok()) return status;
   auto checkpoint = Checkpoint::Open(folder);
   if (!checkpoint.ok()) return checkpoint.status();
@@ -82,6 +88,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, uint64_t seed,
                                                      const std::string& device) {
+  UseHugePages();
   if (absl::Status status = CheckDevice(device); !status.ok()) return status;
   std::unique_ptr<Model> model;
   absl::Status status = TorchToStatus([&] {

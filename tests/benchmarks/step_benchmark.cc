@@ -138,6 +138,7 @@ void BatchedStep(benchmark::State& state) {
 
 // The floor that a plain step is held against: its matrix products by bare at::linear calls, one row.
 void BareLinearCalls(benchmark::State& state) {
+  Shared();  // memory is allocated in the same way for both
   const c10::InferenceMode inference;
   const ModelConfig c = Gpt2Small();
   const std::vector<std::pair<int64_t, int64_t>> shapes = {
