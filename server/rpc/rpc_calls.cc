@@ -30,7 +30,18 @@ RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission)
   record_.rpc = std::string(rpc);
 }
 
+void RpcCall::set_status(const absl::Status& status) {
+  const std::lock_guard lock(mutex_);
+  record_.status = status;
+}
+
+void RpcCall::set_usage(const Usage& usage) {
+  const std::lock_guard lock(mutex_);
+  record_.usage = usage;
+}
+
 RpcCall::~RpcCall() {
+  const std::lock_guard lock(mutex_);
   record_.duration = absl::Now() - start_;
   calls_.End(record_);
 }

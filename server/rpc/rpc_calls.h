@@ -25,7 +25,7 @@ struct RpcRecord {
 
 class RpcCalls;
 
-// One rpc under way, from its first byte to its last. Not thread-safe.
+// One rpc under way, from its first byte to its last. Thread-safe.
 class RpcCall {
  public:
   RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission);
@@ -37,14 +37,15 @@ class RpcCall {
   // OK, or UNAVAILABLE where the server was draining when it came.
   const absl::Status& admission() const { return admission_; }
 
-  void set_status(const absl::Status& status) { record_.status = status; }
-  void set_usage(const Usage& usage) { record_.usage = usage; }
+  void set_status(const absl::Status& status);
+  void set_usage(const Usage& usage);
 
  private:
   RpcCalls& calls_;
   const absl::Status admission_;
   const absl::Time start_;
-  RpcRecord record_;
+  std::mutex mutex_;
+  RpcRecord record_;  // under the mutex
 };
 
 // All rpcs under way. Thread-safe; outlives its calls.
