@@ -41,7 +41,8 @@ class Model {
   int64_t parameter_count() const;
 
   // Runs the pending tokens of each sequence (at least one in each) and leaves their logits with them. The
-  // sequences share the matrix products; what one gets does not depend on the others.
+  // sequences share the matrix products; on the CPU what one gets does not depend on the others (a GPU's
+  // products may sum in another order for another number of rows).
   // RESOURCE_EXHAUSTED: out of memory. INTERNAL: LibTorch failed. After an error the sequences are unusable.
   absl::Status Step(std::span<Sequence* const> sequences) const;
 
