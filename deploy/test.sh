@@ -26,9 +26,7 @@ sanitizer_environment() {
     asan-ubsan)
       export UBSAN_OPTIONS="print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}" ;;
     tsan)
-      export OMP_NUM_THREADS=1
-      # Debian's gRPC and abseil and LibTorch are not instrumented: what they synchronise with cannot be seen.
-      export TSAN_OPTIONS="ignore_noninstrumented_modules=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}" ;;
+      export OMP_NUM_THREADS=1 ;;  # the rest: tests/support/tsan_suppressions.cc
   esac
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linked into what talks gRPC, in builds with ThreadSanitizer.
+// Linked into every program in builds with ThreadSanitizer.
 
 extern "C" const char* __tsan_default_options() {
   // Neither gRPC nor abseil nor LibTorch is built with it: what their code touches by itself is not looked at.
