@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory_store/memory_store.h"
 
-#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -126,10 +125,6 @@ void MemoryStore::Impl::LoadAll() {
                   std::string(file.status().message()));
     loaded[name] = {.digest = entry.digest, .file = nullptr, .memory = nullptr, .damage = file.status()};
   }
-  const auto damaged = std::count_if(loaded.begin(), loaded.end(),
-                                     [](const auto& entry) { return entry.second.memory == nullptr; });
-  spdlog::info("memories loaded: folder={} memories={} damaged={}", folder_->root().string(), loaded.size(),
-               damaged);
   Publish(std::move(loaded));
 }
 

@@ -18,8 +18,7 @@
 namespace mtm {
 namespace {
 
-// A tensor's pickle has about 150 bytes and tuples in tuples once.
-constexpr size_t kMaxPickleSize = 1 << 16;
+// A tensor's pickle has tuples in tuples once.
 constexpr int kMaxDepth = 4;
 
 constexpr std::string_view kRebuildTensor = "torch._utils._rebuild_tensor_v2";

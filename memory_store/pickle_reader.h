@@ -2,6 +2,7 @@
 #ifndef MTM_MEMORY_STORE_PICKLE_READER_H_
 #define MTM_MEMORY_STORE_PICKLE_READER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,6 +21,9 @@ struct PickledTensor {
   std::vector<int64_t> sizes;
   std::vector<int64_t> strides;
 };
+
+// Bytes of the longest pickle that is read. A tensor's has about 150.
+inline constexpr size_t kMaxPickleSize = 1 << 16;
 
 // Reads the data.pkl of a float32 tensor that torch.save wrote. A pickle is a program; this reader knows the
 // instructions and the few globals that such a tensor takes, builds the description and calls nothing.

@@ -25,7 +25,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "saved tensors are little-endian");
 
 constexpr char kPickleSuffix[] = "/data.pkl";
-constexpr uint64_t kMaxPickleSize = 1 << 16;
 
 struct Discard {
   void operator()(zip_t* archive) const { zip_discard(archive); }

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/model/fingerprint.h"
 
-#include <openssl/sha.h>
-
 #include <charconv>
+#include <span>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "memory_store/digest.h"
 
 namespace mtm {
 namespace {
 
-std::string Sha256(const void* data, size_t size) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(static_cast<const unsigned char*>(data), size, digest);
-  return absl::BytesToHexString({reinterpret_cast<const char*>(digest), sizeof digest});
+std::string HexDigest(std::span<const std::byte> data) {
+  Sha256 sha;
+  sha.Update(data);
+  return ToHex(sha.Finish());
 }
 
-std::string Sha256(const std::string& text) { return Sha256(text.data(), text.size()); }
+std::string HexDigest(const std::string& text) { return HexDigest(std::as_bytes(std::span(text))); }
 
 // Every double has a text of its own, unlike StrCat's six digits.
 std::string ShortestText(double value) {
@@ -49,17 +48,17 @@ std::string Fingerprint(const ModelConfig& config, const std::map<std::string, T
       for (size_t i = first; i < order.size(); i += n_threads) {
         const TensorView& view = *order[i].second;
         lines[i] = absl::StrCat(*order[i].first, " ", view.dtype, " [", absl::StrJoin(view.shape, ","), "] ",
-                                Sha256(view.bytes.data(), view.bytes.size()), "\n");
+                                HexDigest(view.bytes), "\n");
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
 
-  return Sha256(absl::StrCat(ConfigText(config), absl::StrJoin(lines, "")));
+  return HexDigest(absl::StrCat(ConfigText(config), absl::StrJoin(lines, "")));
 }
 
 std::string SeedFingerprint(const ModelConfig& config, uint64_t seed) {
-  return Sha256(absl::StrCat(ConfigText(config), "random weights, seed ", seed, "\n"));
+  return HexDigest(absl::StrCat(ConfigText(config), "random weights, seed ", seed, "\n"));
 }
 
 }  // namespace mtm

@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/generation/stop_reasons.h"
 
 namespace mtm {
 namespace {
@@ -50,7 +51,7 @@ std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc) {
   const std::lock_guard lock(mutex_);
   ++active_;
   absl::Status admission;
-  if (draining_) admission = absl::UnavailableError("the server is shutting down");
+  if (draining_) admission = ShuttingDown();
   return std::make_unique<RpcCall>(*this, rpc, std::move(admission));
 }
 
