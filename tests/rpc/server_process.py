@@ -3,13 +3,10 @@
 
 The environment says where things are: MTM_SERVER, MTM_SOURCE, MTM_PROTOC, MTM_GRPC_PYTHON_PLUGIN."""
 
-import json
 import os
 import pathlib
-import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +16,9 @@ import grpc
 
 SOURCE = pathlib.Path(os.environ["MTM_SOURCE"])
 SERVER = os.environ["MTM_SERVER"]
+sys.path.insert(0, str(SOURCE / "tests/support"))
+import random_model  # noqa: E402
+
 TINY_MODEL = SOURCE / "tests/testdata/golden/tiny"
 SECONDS_TO_START = 120  # with sanitizers on a loaded machine
 
@@ -35,43 +35,11 @@ def make_stubs(folder):
     grpc.__path__.append(str(pathlib.Path(folder) / "grpc"))  # grpc.health and grpc.reflection are not installed
 
 
-def tensor_shapes(n_layer, n_embd, n_ctx, vocabulary):
-    shapes = {"wte.weight": [vocabulary, n_embd], "wpe.weight": [n_ctx, n_embd],
-              "ln_f.weight": [n_embd], "ln_f.bias": [n_embd]}
-    for layer in range(n_layer):
-        for name, shape in {"ln_1.weight": [n_embd], "ln_1.bias": [n_embd],
-                            "attn.c_attn.weight": [n_embd, 3 * n_embd], "attn.c_attn.bias": [3 * n_embd],
-                            "attn.c_proj.weight": [n_embd, n_embd], "attn.c_proj.bias": [n_embd],
-                            "ln_2.weight": [n_embd], "ln_2.bias": [n_embd],
-                            "mlp.c_fc.weight": [n_embd, 4 * n_embd], "mlp.c_fc.bias": [4 * n_embd],
-                            "mlp.c_proj.weight": [4 * n_embd, n_embd], "mlp.c_proj.bias": [n_embd]}.items():
-            shapes[f"h.{layer}.{name}"] = shape
-    return shapes
-
-
-def write_model(folder, n_layer=4, n_head=2, n_embd=16, n_ctx=64, seed=1):
+def write_model(folder, **shape):
     """A Hugging Face folder with random weights and GPT-2's tokenizer."""
-    folder.mkdir(parents=True)
-    vocabulary = 50257
-    (folder / "config.json").write_text(json.dumps({
-        "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "activation_function": "gelu_new",
-        "n_layer": n_layer, "n_head": n_head, "n_embd": n_embd, "n_ctx": n_ctx, "n_positions": n_ctx,
-        "vocab_size": vocabulary, "layer_norm_epsilon": 1e-5, "eos_token_id": 50256}))
+    random_model.write(folder, vocabulary=50257, **shape)
     for file in ("vocab.json", "merges.txt"):
         shutil.copy(SOURCE / "tests/testdata/tokenizer" / file, folder)
-    shapes = tensor_shapes(n_layer, n_embd, n_ctx, vocabulary)
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    # A few thousand numbers over and over are random enough, and quickly made.
-    numbers = random.Random(seed)
-    some = struct.pack("<4099e", *(numbers.gauss(0, 0.2) for _ in range(4099)))
-    data = (some * (end // len(some) + 1))[:end]
-    with open(folder / "model.safetensors", "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text + data)
     return folder
 
 
