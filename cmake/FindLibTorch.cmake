@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Imported target LibTorch::LibTorch from a LibTorch tree (an unpacked PyPI wheel, a LibTorch archive or Debian's
-# libtorch-dev) found through CMAKE_PREFIX_PATH. Torch's own package file is not used: with a CUDA build it fails
+# Imported target LibTorch::LibTorch from a LibTorch tree (an unpacked PyPI wheel or a LibTorch archive)
+# found through CMAKE_PREFIX_PATH. Torch's own package file is not used: with a CUDA build it fails
 # where the CUDA toolkit is not installed, though nothing here compiles CUDA code.
 find_path(LibTorch_INCLUDE_DIR NAMES ATen/ATen.h PATH_SUFFIXES include)
 find_library(LibTorch_CPU_LIBRARY NAMES torch_cpu PATH_SUFFIXES lib)

@@ -34,7 +34,8 @@ class Sequence {
   std::unique_ptr<Sequence> Fork() const;
 
   // Tokens for the next Model::Step. In exact mode, past the capacity, the oldest are dropped (METHOD 3); in cached
-  // mode the length must stay within it. Precondition: ids within the vocabulary.
+  // mode the length must stay within it, and behind the prompt a sequence with uses takes one token a step.
+  // Precondition: ids within the vocabulary.
   void Append(std::span<const int32_t> tokens);
 
   int length() const;  // tokens held, pending ones included
