@@ -12,23 +12,45 @@
 
 namespace mtm {
 
-// What a memory's content was made of. Part of the digest.
+class Segment;
+
+// How keys and values are stored.
+enum class DataType { kF32, kF16 };
+
+// What all versions of a memory have in common. Part of the digest.
 struct MemorySpec {
   std::string model_fingerprint;  // SHA-256, 64 hexadecimal digits
   std::vector<int> layers;        // kept; from 1, ascending
   int n_head = 0;
   int head_dim = 0;
-  int n_dropped = 1;     // leading tokens run in each window and not stored
-  int64_t n_tokens = 0;  // stored rows of each (layer, head)
+  std::vector<int32_t> leading;  // token ids run in front of each window and not stored
+  DataType dtype = DataType::kF32;
+
+  friend bool operator==(const MemorySpec&, const MemorySpec&) = default;
 };
 
-// A memory as it is listed.
+// What was run through the model at once.
+struct MemoryWindow {
+  int64_t n_tokens = 0;  // stored
+  std::string digest;    // SHA-256 of tokens, keys and values, 64 hexadecimal digits
+  std::string source;    // label of the text that it is from; may be empty
+
+  friend bool operator==(const MemoryWindow&, const MemoryWindow&) = default;
+};
+
+// A version of a memory.
 struct MemoryInfo {
   std::string name;
-  std::string digest;  // SHA-256 over the stored content, 64 hexadecimal digits
+  std::string digest;         // SHA-256 over the stored content, 64 hexadecimal digits
+  std::string source_digest;  // the same over tokens and settings: equal on every machine
   MemorySpec spec;
-  int64_t size_bytes = 0;  // on disk
+  int64_t n_tokens = 0;    // stored rows of each (layer, head)
+  int64_t size_bytes = 0;  // on disk, without indexes
   absl::Time create_time;
+
+  // Where parts of it have an approximate index: rows that it covers, and the lowest recall@10 measured at build time.
+  int64_t n_indexed = 0;
+  double index_recall = 1;
 };
 
 struct Neighbour {
@@ -38,37 +60,53 @@ struct Neighbour {
   friend bool operator==(const Neighbour&, const Neighbour&) = default;
 };
 
-// The keys and values that a text left in the attention heads of some layers, mapped from its file, with a
+// The keys and values that texts left in the attention heads of some layers, mapped from the files of a version's segments, with a
 // nearest-neighbour search over the keys of each (layer, head).
 // Immutable and thread-safe; lives as long as anybody holds it, deleted from the store or not.
 class Memory {
  public:
-  struct File;  // the mapped file behind it
-  Memory(MemoryInfo info, std::shared_ptr<const File> file);
+  // `segments` in order; their specs are `info.spec`, and they have `info.n_tokens` rows together.
+  Memory(MemoryInfo info, std::vector<std::shared_ptr<const Segment>> segments);
   ~Memory();
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
   const MemoryInfo& info() const { return info_; }
   const MemorySpec& spec() const { return info_.spec; }
+  int64_t n_tokens() const { return info_.n_tokens; }
 
-  // [n_tokens]: the stored tokens, without the dropped ones.
-  std::span<const int32_t> tokens() const;
+  // The stored tokens, without the leading ones. Precondition: 0 <= position < n_tokens.
+  int32_t token(int64_t position) const;
+  // [n_tokens], copied.
+  std::vector<int32_t> tokens() const;
+
+  // In order; their tokens are all of the memory's.
+  std::vector<MemoryWindow> windows() const;
+
+  const std::vector<std::shared_ptr<const Segment>>& segments() const { return segments_; }
 
   bool has_layer(int layer) const;
 
-  // [n_tokens, head_dim], row-major. Precondition: has_layer(layer), 0 <= head < n_head.
-  std::span<const float> keys(int layer, int head) const;
-  std::span<const float> values(int layer, int head) const;
-
   // For each of the queries [n, head_dim] the min(k, n_tokens) nearest stored keys, nearest first, equal
   // distances by lower position; laid out [n, min(k, n_tokens)]. Distances are recomputed directly from the
-  // differences: FAISS's batched L2 cancels in float32 (METHOD: Search). Precondition: k >= 1, and as above.
+  // differences: FAISS's batched L2 cancels in float32 (METHOD: Search). Exact, but in segments with an index, which may miss some.
+  // Precondition: k >= 1, has_layer(layer), 0 <= head < n_head.
   std::vector<Neighbour> Search(int layer, int head, std::span<const float> queries, int k) const;
+
+  // Keys and values at the neighbours' positions, as float32: [neighbours.size(), head_dim] each. Preconditions as above.
+  void Gather(int layer, int head, std::span<const Neighbour> neighbours, std::span<float> keys,
+              std::span<float> values) const;
+
+  // Rows [first, first + n) as float32, [n, head_dim] each; n from the spans' size.
+  void CopyRows(int layer, int head, int64_t first, std::span<float> keys, std::span<float> values) const;
+
+  // Some segment is searched by an approximate index.
+  bool is_approximate() const;
 
  private:
   MemoryInfo info_;
-  std::shared_ptr<const File> file_;
+  std::vector<std::shared_ptr<const Segment>> segments_;
+  std::vector<int64_t> begins_;  // [segments + 1]: first row of each
 };
 
 }  // namespace mtm

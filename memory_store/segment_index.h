@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_MEMORY_STORE_SEGMENT_INDEX_H_
+#define MTM_MEMORY_STORE_SEGMENT_INDEX_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "memory_store/file_system.h"
+
+namespace mtm {
+
+class Segment;
+
+struct IndexOptions {
+  int64_t min_tokens = 100'000;  // segments of fewer rows are searched exactly
+  double recall_target = 0.97;   // of recall@10: as many lists are probed as this takes
+  uint64_t seed = 1;
+};
+
+// Work done, 0..1; an error ends the work and is its result.
+using IndexProgress = std::function<absl::Status(double share)>;
+
+// An inverted file over the keys of each (layer, head) of a segment: centroids of k-means, and the row numbers nearest to each. It holds no
+// keys. Immutable and thread-safe.
+class SegmentIndex {
+ public:
+  // Trains, assigns and measures: seconds for each million keys of a (layer, head).
+  static absl::StatusOr<std::shared_ptr<const SegmentIndex>> Build(const Segment& segment,
+                                                                   const IndexOptions& options,
+                                                                   const IndexProgress& progress = {});
+  // DATA_LOSS: missing, damaged, or not of this segment. Others as the file system's. Messages have the path.
+  static absl::StatusOr<std::shared_ptr<const SegmentIndex>> Load(FileSystem& file_system,
+                                                                  const std::filesystem::path& path,
+                                                                  const Segment& segment);
+  // Durably, under a path where nothing is.
+  absl::Status Write(FileSystem& file_system, const std::filesystem::path& path) const;
+  ~SegmentIndex();
+
+  // Rows that may be among the nearest of `query` [head_dim], in no order: those of the lists that are probed.
+  // Precondition as Segment::keys. Clears `rows` first.
+  void Propose(int layer, int head, std::span<const float> query, std::vector<uint32_t>& rows) const;
+
+  // The lowest recall@10 of a (layer, head), measured when it was built.
+  double recall() const;
+  int n_list() const;
+
+  // Compares with the keys: DATA_LOSS where a row is not in the list of its nearest centroid (but for rounding), or where recall is
+  // clearly below what was measured.
+  absl::Status Verify(const Segment& segment) const;
+
+  struct Data;
+
+ private:
+  explicit SegmentIndex(std::unique_ptr<const Data> data);
+  std::unique_ptr<const Data> data_;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_MEMORY_STORE_SEGMENT_INDEX_H_
