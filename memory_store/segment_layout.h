@@ -55,6 +55,9 @@ size_t ElementSize(DataType dtype);
 // once.
 absl::Status CheckLayout(const SegmentLayout& layout, uint64_t head_size);
 
+// `settings` of FORMAT.md's digests.
+std::string SettingsJson(const MemorySpec& spec);
+
 // The digest of a version, or of a segment, with these windows (FORMAT.md).
 std::string VersionDigest(const MemorySpec& spec, const std::vector<MemoryWindow>& windows);
 
