@@ -106,7 +106,7 @@ std::map<std::string, std::shared_ptr<const Memory>> MakeMemories(Suite& suite, 
     const Tokens tokens = json["tokens"].get<Tokens>();
     const auto n_leading = json["drop_first"].get<ptrdiff_t>();
     memories[name] = OrDie(MakeMemory(*suite.model, *suite.store,
-                                      {.name = absl::StrCat("case", suite.store->List().size()),
+                                      {.name = absl::StrCat("case", suite.store->catalog()->size()),
                                        .leading = Tokens(tokens.begin(), tokens.begin() + n_leading),
                                        .tokens = Tokens(tokens.begin() + n_leading, tokens.end()),
                                        .layers = all_layers}));

@@ -23,36 +23,44 @@ absl::Status CheckShape(const ReferenceMemory& memory, const ModelConfig& config
                    " heads of ", config.head_dim(), ": another model made it"));
 }
 
-// The tokens of the rows, which the reference does not keep. It ran a newline and then the text, and dropped
-// the newline's row.
-absl::StatusOr<std::vector<int32_t>> TokensOf(const ReferenceMemory& memory, const ImportOptions& options) {
+// The reference ran a newline and then the text, and dropped the newline's row.
+struct ReferenceTokens {
+  std::vector<int32_t> newline;
+  std::vector<int32_t> text;  // of the rows
+};
+
+// The tokens, which the reference does not keep.
+absl::StatusOr<ReferenceTokens> TokensOf(const ReferenceMemory& memory, const ImportOptions& options) {
   auto tokenizer = LoadTokenizer(options.model);
   if (!tokenizer.ok()) return tokenizer.status();
   if (*tokenizer == nullptr) {
     return absl::FailedPreconditionError(absl::StrCat(
         options.model.string(), " has no tokenizer, and the memory's token ids come from its text"));
   }
-  auto tokens = (*tokenizer)->Encode(memory.text);
-  if (!tokens.ok()) return absl::InvalidArgumentError(absl::StrCat("the text: ", tokens.status().message()));
-  if (std::cmp_equal(tokens->size(), memory.n_tokens)) return tokens;
+  auto newline = (*tokenizer)->Encode("\n");
+  if (!newline.ok()) return newline.status();
+  auto text = (*tokenizer)->Encode(memory.text);
+  if (!text.ok()) return absl::InvalidArgumentError(absl::StrCat("the text: ", text.status().message()));
+  if (std::cmp_equal(text->size(), memory.n_tokens)) {
+    return ReferenceTokens{*std::move(newline), *std::move(text)};
+  }
   return absl::InvalidArgumentError(
-      absl::StrCat("the memory has rows for ", memory.n_tokens, " tokens, and its text has ", tokens->size(),
+      absl::StrCat("the memory has rows for ", memory.n_tokens, " tokens, and its text has ", text->size(),
                    " in this model's tokenizer: the text or the tokenizer is another one"));
 }
 
 absl::StatusOr<std::shared_ptr<const Memory>> Write(const ReferenceMemory& memory, const Model& model,
-                                                    const std::vector<int32_t>& tokens,
-                                                    const std::string& name, MemoryStore& store) {
+                                                    const ReferenceTokens& tokens, const std::string& name,
+                                                    MemoryStore& store) {
   MemorySpec spec{.model_fingerprint = model.fingerprint(),
                   .layers = std::vector<int>(static_cast<size_t>(memory.n_layer)),
                   .n_head = memory.n_head,
                   .head_dim = memory.head_dim,
-                  .n_dropped = 1,
-                  .n_tokens = memory.n_tokens};
+                  .leading = tokens.newline};
   std::iota(spec.layers.begin(), spec.layers.end(), 1);
-  const auto writer = store.Create(name, spec);
+  const auto writer = store.Create(name, spec, {{.n_tokens = memory.n_tokens}});
   if (!writer.ok()) return writer.status();
-  absl::Status status = (*writer)->BeginWindow(tokens);
+  absl::Status status = (*writer)->BeginWindow(tokens.text);
   for (int layer = 1; layer <= memory.n_layer; ++layer) {
     for (int head = 0; head < memory.n_head && status.ok(); ++head) {
       status = (*writer)->Write(layer, head, memory.keys(layer, head), memory.values(layer, head));
@@ -80,7 +88,7 @@ absl::Status ImportReference(const ImportOptions& options) {
   const auto memory = Write(*reference, **model, *tokens, name, **store);
   if (!memory.ok()) return memory.status();
   const MemoryInfo& info = (*memory)->info();
-  std::cout << info.name << "@" << info.digest << " tokens=" << info.spec.n_tokens
+  std::cout << info.name << "@" << info.digest << " tokens=" << info.n_tokens
             << " layers=" << info.spec.layers.size() << " bytes=" << info.size_bytes << "\n";
   return absl::OkStatus();
 }

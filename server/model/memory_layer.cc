@@ -16,8 +16,8 @@ using at::Tensor;
 // Bounds what a search of many tokens-heads with a large k holds at a time: 16 MiB.
 constexpr size_t kMaxNeighboursAtOnce = size_t{1} << 20;
 
-MemoryLayer::MemoryLayer(const MemoryUse& use, int use_index, int layer, int n_head, int capacity, int head_dim,
-                         c10::Device device, bool trace)
+MemoryLayer::MemoryLayer(const MemoryUse& use, int use_index, int layer, int n_head, int capacity,
+                         int head_dim, c10::Device device, bool trace)
     : memory_(use.memory),
       parameters_(use.parameters),
       use_index_(use_index),
@@ -51,7 +51,8 @@ int MemoryLayer::Update(const Tensor& attention, const Tensor& key, const Tensor
   std::copy_if(selected.begin(), selected.end(), std::back_inserter(missing),
                [&](const TokensHead& t) { return !known_[Slot(t)]; });
   if (!missing.empty()) LookUp(missing, key, value);
-  std::set_difference(selected.begin(), selected.end(), selected_.begin(), selected_.end(), std::back_inserter(added));
+  std::set_difference(selected.begin(), selected.end(), selected_.begin(), selected_.end(),
+                      std::back_inserter(added));
   std::set_difference(selected_.begin(), selected_.end(), selected.begin(), selected.end(),
                       std::back_inserter(removed));
 
@@ -114,11 +115,11 @@ void MemoryLayer::LookUp(const std::vector<TokensHead>& missing, const Tensor& k
   }
 }
 
-void MemoryLayer::LookUpHead(int head, size_t count, const float* queries, const float* keys, const float* values,
-                             float* mixed, Found* found) const {
+void MemoryLayer::LookUpHead(int head, size_t count, const float* queries, const float* keys,
+                             const float* values, float* mixed, Found* found) const {
   const size_t d = head_dim_;
-  const auto memory_keys = memory_->keys(layer_, head), memory_values = memory_->values(layer_, head);
-  const size_t per_row = std::min<size_t>(parameters_.k, memory_->tokens().size());
+  const size_t per_row = std::min<size_t>(parameters_.k, memory_->n_tokens());
+  std::vector<float> found_keys(per_row * d), found_values(per_row * d);
   const size_t rows_at_once = std::max<size_t>(1, kMaxNeighboursAtOnce / per_row);
   for (size_t first = 0; first < count; first += rows_at_once) {
     const size_t n = std::min(rows_at_once, count - first);
@@ -127,8 +128,9 @@ void MemoryLayer::LookUpHead(int head, size_t count, const float* queries, const
     for (size_t i = 0; i < n; ++i) {
       const size_t row = (first + i) * d;
       const std::span<const Neighbour> near(neighbours.data() + i * per_row, per_row);
-      Mix mix = RankAndMix(parameters_, {{queries + row, d}, {keys + row, d}, {values + row, d}}, memory_keys,
-                           memory_values, near, {mixed + row, d});
+      memory_->Gather(layer_, head, near, found_keys, found_values);
+      Mix mix = RankAndMix(parameters_, {{queries + row, d}, {keys + row, d}, {values + row, d}}, found_keys,
+                           found_values, {mixed + row, d});
       if (trace_) found[first + i] = {{near.begin(), near.end()}, std::move(mix)};
     }
   }

@@ -14,7 +14,8 @@ double Dot(std::span<const float> a, const float* b) {
                                [](float x, float y) { return double(x) * y; });
 }
 
-// softmax(scale * scores) in place. The scale comes after the difference, which no scale can then turn into inf - inf.
+// softmax(scale * scores) in place. The scale comes after the difference, which no scale can then turn into
+// inf - inf.
 void Softmax(std::span<double> scores, double scale) {
   const double max = *std::max_element(scores.begin(), scores.end());
   double sum = 0;
@@ -25,33 +26,29 @@ void Softmax(std::span<double> scores, double scale) {
 }  // namespace
 
 Mix RankAndMix(const MemoryParameters& parameters, const OwnRow& own, std::span<const float> keys,
-               std::span<const float> values, std::span<const Neighbour> neighbours, std::span<float> mixed) {
-  const size_t d = own.query.size();
+               std::span<const float> values, std::span<float> mixed) {
+  const size_t d = own.query.size(), n_found = keys.size() / d;
   const bool own_competes = parameters.method != Method::kType2;
   const double scale = parameters.score_scale / std::sqrt(double(d));
 
   // Candidates: the own row first, where it competes.
   std::vector<double> weights;
-  std::vector<const float*> candidate_values;
-  if (own_competes) {
-    weights.push_back(Dot(own.query, own.key.data()));
-    candidate_values.push_back(own.value.data());
-  }
-  for (const Neighbour& neighbour : neighbours) {
-    weights.push_back(Dot(own.query, keys.data() + neighbour.position * d));
-    candidate_values.push_back(values.data() + neighbour.position * d);
-  }
+  weights.reserve(n_found + 1);
+  if (own_competes) weights.push_back(Dot(own.query, own.key.data()));
+  for (size_t n = 0; n < n_found; ++n) weights.push_back(Dot(own.query, keys.data() + n * d));
   Softmax(weights, scale);
+  const std::span<const double> found_weights = std::span(weights).last(n_found);
 
   const double residual = parameters.method == Method::kType1 ? 0 : parameters.residual_fraction;
   for (size_t i = 0; i < d; ++i) {
     double m = 0;
-    for (size_t c = 0; c < weights.size(); ++c) m += weights[c] * candidate_values[c][i];
+    if (own_competes) m += weights[0] * own.value[i];
+    for (size_t n = 0; n < n_found; ++n) m += found_weights[n] * values[n * d + i];
     mixed[i] = static_cast<float>((1 - residual) * m + residual * own.value[i]);
   }
   Mix mix;
   mix.own_weight = own_competes ? static_cast<float>(weights[0]) : 0.f;
-  mix.weights.assign(weights.begin() + (own_competes ? 1 : 0), weights.end());
+  mix.weights.assign(found_weights.begin(), found_weights.end());
   return mix;
 }
 

@@ -19,11 +19,11 @@ struct Mix {
   std::vector<float> weights;  // of the neighbours, in their order
 };
 
-// Ranks the neighbours of one tokens-head, and in Types 1 and 3 its own key, by the softmax of query . key / sqrt(d) . TS
-// (METHOD 2, Rank; equation 5), and writes the new value V' [head_dim] into `mixed` (Mix).
-// keys, values: the memory's, [n_tokens, head_dim].
+// Ranks the neighbours of one tokens-head, and in Types 1 and 3 its own key, by the softmax of query . key /
+// sqrt(d) . TS (METHOD 2, Rank; equation 5), and writes the new value V' [head_dim] into `mixed` (Mix). keys,
+// values: the neighbours', [n, head_dim], nearest first.
 Mix RankAndMix(const MemoryParameters& parameters, const OwnRow& own, std::span<const float> keys,
-               std::span<const float> values, std::span<const Neighbour> neighbours, std::span<float> mixed);
+               std::span<const float> values, std::span<float> mixed);
 
 }  // namespace mtm
 

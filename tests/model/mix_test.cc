@@ -30,10 +30,13 @@ struct Mixed {
 };
 
 Mixed MixOf(MemoryParameters parameters, const std::vector<int64_t>& found) {
-  std::vector<Neighbour> neighbours;
-  for (const int64_t position : found) neighbours.push_back({position, 1.f});
+  std::vector<float> keys, values;
+  for (const int64_t row : found) {
+    keys.insert(keys.end(), kKeys.begin() + row * 4, kKeys.begin() + (row + 1) * 4);
+    values.insert(values.end(), kValues.begin() + row * 4, kValues.begin() + (row + 1) * 4);
+  }
   Mixed result{.mix = {}, .value = std::vector<float>(4, -1)};
-  result.mix = RankAndMix(parameters, {kQuery, kOwnKey, kOwnValue}, kKeys, kValues, neighbours, result.value);
+  result.mix = RankAndMix(parameters, {kQuery, kOwnKey, kOwnValue}, keys, values, result.value);
   return result;
 }
 
@@ -116,10 +119,9 @@ TEST(MixTest, WeightsAreDifferencesOfScoresNotTheirSize) {
   const std::vector<float> query = {1000, 0.001f}, own(2, 0.f), keys = {100, 1, 100, 2},
                            values = {1, 0, 0, 1};
   std::vector<float> mixed(2);
-  const Neighbour neighbours[] = {{0, 1.f}, {1, 2.f}};
   const Mix mix =
       RankAndMix({.method = Method::kType2, .score_scale = std::sqrt(2.0), .residual_fraction = 0},
-                 {query, own, own}, keys, values, neighbours, mixed);
+                 {query, own, own}, keys, values, mixed);
   const double second = 1 / (1 + std::exp(-double(0.001f)));
   EXPECT_THAT(mix.weights, ElementsAre(Near(1 - second), Near(second)));
   EXPECT_THAT(mixed, ElementsAre(Near(1 - second), Near(second)));

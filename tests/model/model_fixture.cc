@@ -50,7 +50,7 @@ TestMemories::TestMemories(const Model& model)
 std::shared_ptr<const Memory> TestMemories::Make(const Tokens& tokens, std::vector<int> layers) {
   if (layers.empty()) layers = AllLayers(model_);
   return OrDie(MakeMemory(model_, *store_,
-                          {.name = absl::StrCat("memory", store_->List().size()),
+                          {.name = absl::StrCat("memory", store_->catalog()->size()),
                            .leading = {0},
                            .tokens = tokens,
                            .layers = std::move(layers)}));
@@ -98,8 +98,7 @@ std::string Describe(const std::vector<MemoryUse>& uses) {
     const MemoryParameters& p = use.parameters;
     absl::StrAppend(&text, "[layers ", absl::StrJoin(use.layers, ","), " type ", int(p.method), " k ", p.k,
                     " MF ", p.memory_fraction, " BF ", p.bookkeeping_fraction, " TS ", p.score_scale, " R ",
-                    p.residual_fraction, " f ", p.head_fraction, " of ", use.memory->spec().n_tokens,
-                    " tokens]");
+                    p.residual_fraction, " f ", p.head_fraction, " of ", use.memory->n_tokens(), " tokens]");
   }
   return text;
 }

@@ -163,8 +163,8 @@ void ReferenceRun::ReplaceValues(const Layer& layer, int number, const MemoryUse
     ++n_selected_;
     const size_t first = selected.head * head_dim(), d = head_dim();
     const double* const q = &layer.q[selected.position][first];
-    const auto keys = use.memory->keys(number, static_cast<int>(selected.head));
-    const auto stored = use.memory->values(number, static_cast<int>(selected.head));
+    std::vector<float> keys(static_cast<size_t>(use.memory->n_tokens()) * d), stored(keys.size());
+    use.memory->CopyRows(number, static_cast<int>(selected.head), 0, keys, stored);
     std::vector<Row> candidate_keys, candidate_values;
     const auto own = [&](const std::vector<Row>& rows) {
       return Row(&rows[selected.position][first], &rows[selected.position][first] + d);
