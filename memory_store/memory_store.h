@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "memory_store/memory.h"
+#include "memory_store/segment.h"
 #include "memory_store/segment_index.h"
 #include "memory_store/segment_writer.h"
 
