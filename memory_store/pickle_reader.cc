@@ -18,8 +18,13 @@
 namespace mtm {
 namespace {
 
-// A tensor's pickle has tuples in tuples once.
+// A tensor's pickle has tuples in tuples once, some ten values on the stack, some fifteen in the memo, and short strings. The
+// bounds keep a hostile one, which copies what it has at two bytes a copy, from costing more than a few hundred KB.
 constexpr int kMaxDepth = 4;
+constexpr size_t kMaxStack = 64;
+constexpr size_t kMaxMemo = 256;
+constexpr size_t kMaxString = 256;
+constexpr size_t kMaxDimensions = 8;
 
 constexpr std::string_view kRebuildTensor = "torch._utils._rebuild_tensor_v2";
 constexpr std::string_view kFloatStorage = "torch.FloatStorage";
@@ -107,6 +112,9 @@ class PickleMachine {
   }
 
   absl::Status Push(Value value) {
+    if (stack_.size() == kMaxStack) {
+      return Refused(absl::StrCat("more than ", kMaxStack, " values on the stack at byte ", at_));
+    }
     stack_.push_back(std::move(value));
     return absl::OkStatus();
   }
@@ -192,6 +200,9 @@ absl::Status PickleMachine::PushLong() {
 }
 
 absl::Status PickleMachine::PushString(std::optional<uint32_t> size) {
+  if (size && *size > kMaxString) {
+    return Refused(absl::StrCat("a string of ", *size, " bytes at byte ", at_, "; at most ", kMaxString));
+  }
   const std::optional<std::string_view> text = size ? Take(*size) : std::nullopt;
   return text ? Push(std::string(*text)) : Malformed();
 }
@@ -241,6 +252,9 @@ absl::Status PickleMachine::PushMemo(std::optional<uint32_t> key) {
 absl::Status PickleMachine::Memorise(std::optional<uint32_t> key) {
   if (!key || stack_.empty() || std::holds_alternative<Mark>(stack_.back())) return Malformed();
   memo_[*key] = stack_.back();
+  if (memo_.size() > kMaxMemo) {
+    return Refused(absl::StrCat("more than ", kMaxMemo, " values in the memo at byte ", at_));
+  }
   return absl::OkStatus();
 }
 
@@ -261,7 +275,7 @@ absl::Status PickleMachine::LoadStorage() {
 
 bool ToInts(const Value& value, std::vector<int64_t>& ints) {
   const auto* const tuple = std::get_if<std::shared_ptr<const Tuple>>(&value);
-  if (tuple == nullptr) return false;
+  if (tuple == nullptr || (*tuple)->items.size() > kMaxDimensions) return false;
   for (const Value& item : (*tuple)->items) {
     if (!std::holds_alternative<int64_t>(item)) return false;
     ints.push_back(std::get<int64_t>(item));

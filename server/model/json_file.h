@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private to server/model. The JSON files of a model folder come from anywhere.
+// Private to server/model. The JSON of a model folder comes from anywhere.
 #ifndef MTM_SERVER_MODEL_JSON_FILE_H_
 #define MTM_SERVER_MODEL_JSON_FILE_H_
 
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -15,7 +16,11 @@
 
 namespace mtm {
 
-// NOT_FOUND: cannot be opened. INVALID_ARGUMENT: no regular file, or not a JSON object.
+// Bytes of the longest JSON that is parsed: a configuration, an index of shards, a safetensors header. GPT-2 XL's header has 60 KB.
+// Parsed, a byte costs up to some 80.
+inline constexpr size_t kMaxJsonBytes = 4 << 20;
+
+// NOT_FOUND: cannot be opened. INVALID_ARGUMENT: no regular file, too long, or not a JSON object.
 inline absl::StatusOr<nlohmann::json> ReadJsonObject(const std::filesystem::path& path) {
   std::ifstream stream(path);
   if (!stream) return absl::NotFoundError(absl::StrCat(path.string(), ": cannot be opened"));
@@ -24,7 +29,13 @@ inline absl::StatusOr<nlohmann::json> ReadJsonObject(const std::filesystem::path
   if (!std::filesystem::is_regular_file(path, error)) {
     return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a file"));
   }
-  nlohmann::json json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  std::string text(kMaxJsonBytes + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(stream.gcount()));
+  if (text.size() > kMaxJsonBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path.string(), ": longer than ", kMaxJsonBytes, " bytes"));
+  }
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a JSON object"));
   return json;
 }

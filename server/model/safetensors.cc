@@ -23,8 +23,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kLengthBytes = 8;
-// The format's own limit.
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 
 absl::Status Malformed(absl::string_view what) { return absl::InvalidArgumentError(what); }
 
@@ -114,8 +112,11 @@ absl::StatusOr<std::map<std::string, TensorView>> ParseSafetensors(std::span<con
   if (file.size() < kLengthBytes) return Malformed("shorter than the 8 bytes of a safetensors header length");
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, file.data(), kLengthBytes);
-  if (header_bytes > kMaxHeaderBytes || header_bytes > file.size() - kLengthBytes) {
+  if (header_bytes > file.size() - kLengthBytes) {
     return Malformed(absl::StrCat("header length ", header_bytes, " exceeds the file's ", file.size(), " bytes"));
+  }
+  if (header_bytes > kMaxJsonBytes) {
+    return Malformed(absl::StrCat("header length ", header_bytes, " is above ", kMaxJsonBytes));
   }
   const auto* text = reinterpret_cast<const char*>(file.data() + kLengthBytes);
   const Json header = Json::parse(text, text + header_bytes, nullptr, /*allow_exceptions=*/false);

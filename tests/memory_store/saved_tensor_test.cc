@@ -131,14 +131,29 @@ TEST_F(SavedTensorTest, TuplesInTuplesWithoutEndAreRefused) {
   ExpectRefused(good_, "malformed instruction 0x85");
 }
 
+// A pickle repeats what it has at two bytes a copy: unbounded, 64 KiB of it would cost gigabytes.
 TEST_F(SavedTensorTest, PickleThatRepeatsItselfStaysSmall) {
-  // Each step refers to all before it: a reader that copies would need 2^n.
-  good_.pickle = std::string("\x80\x02(", 3);
-  for (int i = 0; i < 10'000; ++i) *good_.pickle += "K\1";
-  *good_.pickle += std::string("tq\0", 3);
-  for (int i = 0; i < 20'000; ++i) *good_.pickle += std::string("h\0", 2);
-  *good_.pickle += ".";
-  ExpectRefused(good_, "it is not one tensor");
+  const auto repeat = [](const std::string& text, int n) {
+    std::string all;
+    for (int i = 0; i < n; ++i) all += text;
+    return all;
+  };
+  const std::string begin = std::string("\x80\x02", 2), get("h\0", 2);
+  good_.pickle = begin + repeat("K\1", 10'000) + ".";
+  ExpectRefused(good_, "more than 64 values on the stack at byte 130");
+  good_.pickle = begin + SavedTensorBuilder::String("cpu") + std::string("q\0", 2) + repeat(get, 20'000) + ".";
+  ExpectRefused(good_, "more than 64 values on the stack");
+  good_.pickle = begin + SavedTensorBuilder::String(std::string(257, 'a')) + ".";
+  ExpectRefused(good_, "a string of 257 bytes at byte 2; at most 256");
+  good_.pickle = begin + ")";
+  for (int i = 0; i < 257; ++i) *good_.pickle += std::string("r") + char(i) + char(i >> 8) + std::string(2, '\0');
+  ExpectRefused(good_, "more than 256 values in the memo");
+}
+
+TEST_F(SavedTensorTest, MoreThanEightDimensionsAreRefused) {
+  good_.sizes.assign(9, 1);
+  good_.strides.assign(9, 1);
+  ExpectRefused(good_, "pickle: malformed instruction");
 }
 
 TEST_F(SavedTensorTest, BigEndianIsRefused) {

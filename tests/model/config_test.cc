@@ -154,6 +154,12 @@ TEST(ConfigTest, WhatIsNoJsonObjectIsRefused) {
   ExpectFault("{\"model_type\": \"gpt2\xff\"}", "not a JSON object");
 }
 
+TEST(ConfigTest, AFileOfMoreThan4MiBIsRefusedUnread) {
+  const std::string text = Minimal().dump();
+  EXPECT_TRUE(Read(text + std::string((4 << 20) - text.size(), ' ')).ok());
+  ExpectFault(text + std::string((4 << 20) - text.size() + 1, ' '), "longer than 4194304 bytes");
+}
+
 TEST(ConfigTest, DeepNestingIsRefusedAndShownShortly) {
   constexpr int kDepth = 1'000'000;
   const std::string nested = std::string(kDepth, '[') + std::string(kDepth, ']');

@@ -84,6 +84,11 @@ TEST(SafetensorsTest, AHeaderLengthThatLiesIsRefused) {
   ExpectMalformed(WithLength(1, "{}"), "not a JSON object");
 }
 
+TEST(SafetensorsTest, AHeaderOfMoreThan4MiBIsRefusedUnread) {
+  EXPECT_TRUE(Parse(SafetensorsFileOf("{}" + std::string((4 << 20) - 2, ' '), "")).ok());
+  ExpectMalformed(SafetensorsFileOf("{}" + std::string((4 << 20) - 1, ' '), ""), "header length 4194305 is above 4194304");
+}
+
 TEST(SafetensorsTest, AHeaderThatIsNoJsonObjectIsRefused) {
   for (const char* header :
        {"", " ", "[]", "null", "3", "{", "{}}", "{\"a\":", "\"a\"", "{\"\xff\":1}", "NaN"}) {
