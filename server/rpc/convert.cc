@@ -44,7 +44,16 @@ std::string TextOf(int32_t id, const Tokenizer* tokenizer) {
   return tokenizer == nullptr ? "" : tokenizer->Decode(std::span(&id, 1));
 }
 
-void FillEntry(const Lookups& lookups, const TraceEntry& entry, std::span<const int32_t> memory_tokens,
+// The uses of a request as they were applied, and how each memory is searched.
+void AddUses(const std::vector<MemoryUse>& uses, v1::AppliedRequest& applied) {
+  for (const MemoryUse& use : uses) {
+    *applied.add_memory_uses() = ToProto(use);
+    applied.add_memory_searches(use.memory->is_approximate() ? v1::MEMORY_SEARCH_APPROXIMATE
+                                                             : v1::MEMORY_SEARCH_EXACT);
+  }
+}
+
+void FillEntry(const Lookups& lookups, const TraceEntry& entry, const Memory& memory,
                const Tokenizer* tokenizer, v1::TraceEntry& proto) {
   proto.set_step(lookups.step);
   proto.set_layer(entry.layer);
@@ -57,7 +66,7 @@ void FillEntry(const Lookups& lookups, const TraceEntry& entry, std::span<const 
   proto.set_own_weight(entry.own_weight);
   for (size_t i = 0; i < entry.neighbours.size(); ++i) {
     auto& neighbour = *proto.add_neighbours();
-    const int32_t found = memory_tokens[static_cast<size_t>(entry.neighbours[i].position)];
+    const int32_t found = memory.token(entry.neighbours[i].position);
     neighbour.set_memory_position(entry.neighbours[i].position);
     neighbour.set_token_id(found);
     neighbour.set_text(TextOf(found, tokenizer));
@@ -67,24 +76,6 @@ void FillEntry(const Lookups& lookups, const TraceEntry& entry, std::span<const 
 }
 
 }  // namespace
-
-v1::Memory ToProto(const MemoryInfo& info) {
-  v1::Memory proto;
-  proto.set_name(info.name);
-  proto.set_digest(info.digest);
-  proto.set_model_fingerprint(info.spec.model_fingerprint);
-  proto.set_token_count(info.spec.n_tokens);
-  proto.mutable_layers()->Add(info.spec.layers.begin(), info.spec.layers.end());
-  proto.set_head_count(info.spec.n_head);
-  proto.set_head_dim(info.spec.head_dim);
-  proto.set_dropped_token_count(info.spec.n_dropped);
-  proto.set_size_bytes(info.size_bytes);
-  const int64_t seconds = absl::ToUnixSeconds(info.create_time);
-  proto.mutable_create_time()->set_seconds(seconds);
-  proto.mutable_create_time()->set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(info.create_time - absl::FromUnixSeconds(seconds))));
-  return proto;
-}
 
 v1::Usage ToProto(const Usage& usage) {
   v1::Usage proto;
@@ -128,7 +119,7 @@ v1::AppliedRequest ToApplied(const CheckedGeneration& checked) {
   const GenerationRequest& request = checked.request;
   v1::AppliedRequest applied;
   applied.set_leading_newline(checked.leading_newline);
-  for (const MemoryUse& use : request.context.uses) *applied.add_memory_uses() = ToProto(use);
+  AddUses(request.context.uses, applied);
   v1::GenerationParameters& parameters = *applied.mutable_parameters();
   parameters.set_mode(ToProto(request.context.mode));
   parameters.set_max_tokens(request.max_tokens);
@@ -148,7 +139,7 @@ v1::AppliedRequest ToApplied(const CheckedScore& checked) {
   const ScoreRequest& request = checked.request;
   v1::AppliedRequest applied;
   applied.set_leading_newline(checked.leading_newline);
-  for (const MemoryUse& use : request.context.uses) *applied.add_memory_uses() = ToProto(use);
+  AddUses(request.context.uses, applied);
   applied.mutable_parameters()->set_mode(ToProto(request.context.mode));
   applied.mutable_parameters()->set_top_logprobs(request.top_logprobs);
   return applied;
@@ -162,8 +153,7 @@ int64_t AppendTrace(const Lookups& lookups, const std::vector<MemoryUse>& uses, 
       ++left_out;
       continue;
     }
-    FillEntry(lookups, entry, uses[static_cast<size_t>(entry.use)].memory->tokens(), tokenizer,
-              *protos.Add());
+    FillEntry(lookups, entry, *uses[static_cast<size_t>(entry.use)].memory, tokenizer, *protos.Add());
   }
   return left_out;
 }

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "memory_store/memory.h"
+#include "memory_store/memory_store.h"
 #include "mtm/v1/inference_service.pb.h"
 #include "mtm/v1/memory.pb.h"
 #include "server/generation/request.h"
@@ -17,7 +17,7 @@ namespace mtm {
 
 // Our structs as messages. `tokenizer` is null for a model without one; then no text is given.
 
-v1::Memory ToProto(const MemoryInfo& info);
+v1::Memory ToProto(const MemoryRecord& record, bool with_versions);
 v1::Usage ToProto(const Usage& usage);
 v1::Timings ToProto(const Timings& timings);
 v1::FinishReason ToProto(FinishReason reason);

@@ -36,6 +36,11 @@ void RpcCall::set_status(const absl::Status& status) {
   record_.status = status;
 }
 
+void RpcCall::set_memory(std::string_view reference) {
+  const std::lock_guard lock(mutex_);
+  record_.memory = std::string(reference);
+}
+
 void RpcCall::set_usage(const Usage& usage) {
   const std::lock_guard lock(mutex_);
   record_.usage = usage;
@@ -74,10 +79,11 @@ bool RpcCalls::WaitUntilIdle(absl::Time deadline) const {
 void LogRpc(const RpcRecord& record) {
   const absl::StatusCode code = record.status.code();
   const bool fault = IsServersFault(code);
+  const std::string memory = record.memory.empty() ? "" : absl::StrCat(" memory=", record.memory);
   std::string error;
   if (fault) error = absl::StrCat(" error=\"", absl::CEscape(record.status.message()), "\"");
   spdlog::log(fault ? spdlog::level::warn : spdlog::level::info,
-              "rpc={} status={} prompt_tokens={} generated_tokens={} seconds={:.3f}{}", record.rpc,
+              "rpc={}{} status={} prompt_tokens={} generated_tokens={} seconds={:.3f}{}", record.rpc, memory,
               absl::StatusCodeToString(code), record.usage.prompt_tokens, record.usage.generated_tokens,
               absl::ToDoubleSeconds(record.duration), error);
 }

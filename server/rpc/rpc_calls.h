@@ -18,6 +18,7 @@ namespace mtm {
 // What is known of an rpc when it has ended. Never holds a prompt or another text of the client's.
 struct RpcRecord {
   std::string rpc;
+  std::string memory;  // that it reads or changes, as `name` or `name@digest`; empty: none, or no proper name
   absl::Status status;
   Usage usage;
   absl::Duration duration;
@@ -38,6 +39,7 @@ class RpcCall {
   const absl::Status& admission() const { return admission_; }
 
   void set_status(const absl::Status& status);
+  void set_memory(std::string_view reference);  // one that was checked
   void set_usage(const Usage& usage);
 
  private:

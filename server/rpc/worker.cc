@@ -5,15 +5,17 @@
 
 namespace mtm {
 
-Worker::Worker() : thread_([this] { Loop(); }) {}
+Worker::Worker(int n_threads) {
+  for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { Loop(); });
+}
 
 Worker::~Worker() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_one();
-  thread_.join();
+  changed_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 void Worker::Run(std::function<void()> job) {

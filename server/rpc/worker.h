@@ -7,19 +7,21 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 namespace mtm {
 
-// A thread for what would hold up one of gRPC's few: tokenizing megabytes. Thread-safe.
+// A few threads for what would hold up gRPC's: megabytes to tokenize, files to read and to sync. A job waits
+// for the disk, never for a client. Thread-safe.
 class Worker {
  public:
-  Worker();
+  explicit Worker(int n_threads);
   // Runs what is still queued.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // In the order given.
+  // Begun in the order given; as many at once as there are threads.
   void Run(std::function<void()> job);
 
  private:
@@ -31,7 +33,7 @@ class Worker {
   std::deque<std::function<void()>> jobs_;
   bool stopping_ = false;
 
-  std::thread thread_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace mtm
