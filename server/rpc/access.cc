@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/access.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "memory_store/absl_view.h"
+#include "server/rpc/small_file.h"
+
+namespace mtm {
+namespace {
+
+// Two changes of a file within this time may look like one.
+constexpr absl::Duration kTimestampGranularity = absl::Seconds(2);
+
+constexpr std::string_view kScheme = "Bearer ";
+
+}  // namespace
+
+const std::string& Principal::name() const {
+  static const std::string nobody;
+  return grant_ ? grant_->name : nobody;
+}
+
+bool Principal::May(Right right, std::string_view memory_name) const {
+  if (grant_ == nullptr) return true;
+  const size_t slash = memory_name.find('/');
+  return grant_->RightIn(slash == memory_name.npos ? "" : memory_name.substr(0, slash)) >= right;
+}
+
+absl::StatusOr<std::unique_ptr<Access>> Access::Load(const std::filesystem::path& file) {
+  std::unique_ptr<Access> access(new Access(file));
+  const std::lock_guard lock(access->mutex_);
+  const absl::Status status = access->Read();
+  if (!status.ok()) return status;
+  return access;
+}
+
+absl::StatusOr<Principal> Access::Authenticate(std::string_view authorization) {
+  if (!absl::StartsWithIgnoreCase(AbslView(authorization), AbslView(kScheme))) {
+    return absl::UnauthenticatedError("a token is wanted: send the metadata 'authorization: Bearer <token>'");
+  }
+  const std::string hash = HashToken(authorization.substr(kScheme.size()));
+  const std::lock_guard lock(mutex_);
+  ReadIfChanged();
+  const auto grant = grants_.find(hash);
+  if (grant == grants_.end()) return absl::UnauthenticatedError("this token is not known here");
+  return Principal(grant->second);
+}
+
+void Access::Reload() {
+  const std::lock_guard lock(mutex_);
+  error_.clear();
+  content_.clear();
+  const absl::Status status = Read();
+  if (!status.ok()) LogError(status);
+}
+
+void Access::ReadIfChanged() {
+  struct stat status {};  // stays empty where there is no file
+  static_cast<void>(stat(file_.c_str(), &status));
+  const Version version{status.st_ino, status.st_size, absl::TimeFromTimespec(status.st_ctim)};
+  if (version == version_ && settled_) return;
+  version_ = version;
+  settled_ = version.changed < absl::Now() - kTimestampGranularity;
+  const absl::Status read = Read();
+  if (!read.ok()) LogError(read);
+}
+
+absl::Status Access::Read() {
+  auto content = ReadSmallFile(file_);
+  if (!content.ok()) return content.status();
+  if (*content == content_ && error_.empty()) return absl::OkStatus();
+  auto grants = ParseAccessFile(*content);
+  if (!grants.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(file_.string(), ": ", grants.status().message()));
+  }
+  content_ = *std::move(content);
+  grants_ = *std::move(grants);
+  error_.clear();
+  spdlog::info("event=access_loaded file={} tokens={}", file_.string(), grants_.size());
+  return absl::OkStatus();
+}
+
+void Access::LogError(const absl::Status& status) {
+  const std::string error(status.message());
+  if (error != error_) {
+    spdlog::error("event=access_not_reloaded effect=\"the tokens before count\" error=\"{}\"",
+                  absl::CEscape(error));
+  }
+  error_ = error;
+}
+
+}  // namespace mtm
