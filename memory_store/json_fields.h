@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
@@ -32,6 +33,11 @@ inline absl::StatusOr<std::string> StringField(const nlohmann::json& object, con
     return absl::DataLossError(absl::StrCat("field '", key, "' is not a string"));
   }
   return field->get<std::string>();
+}
+
+// For messages: what a stranger wrote, without control characters and of bounded length.
+inline std::string ShownField(const std::string& text) {
+  return absl::StrCat("'", absl::CHexEscape(text.substr(0, 40)), "'");
 }
 
 }  // namespace mtm

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "memory_store/checked_file.h"
 #include "memory_store/file_system.h"
 #include "memory_store/memory.h"
 #include "memory_store/segment_index.h"
@@ -32,24 +32,22 @@ struct StoredRows {
   void Copy(int64_t first, std::span<float> out) const;
 };
 
-// Bytes read so far; an error ends the work and is its result.
-using ByteProgress = std::function<absl::Status(int64_t bytes_done)>;
-
 // What a segment's file says of itself, read and checked without reading its rows.
 struct SegmentHead {
   SegmentLayout layout;
   std::string digest;  // equals the file's name
 };
 
-// DATA_LOSS: missing, truncated or damaged, with what and where; FAILED_PRECONDITION: of a newer version, or no permission;
-// RESOURCE_EXHAUSTED, INTERNAL: it cannot be read now. Every message has the path.
+// DATA_LOSS: missing, truncated or damaged, with what and where; FAILED_PRECONDITION: of a newer version, or
+// no permission; RESOURCE_EXHAUSTED, INTERNAL: it cannot be read now. Every message has the path.
 absl::StatusOr<SegmentHead> ReadSegmentHead(FileSystem& file_system, const std::filesystem::path& path,
                                             std::string_view digest);
 
 // A checked segment file, mapped. Immutable and thread-safe; several memories may share one.
 class Segment {
  public:
-  // Reads the file once and compares every block with its checksum. Errors as ReadSegmentHead's, and `progress`'s.
+  // Reads the file once and compares every block with its checksum. Errors as ReadSegmentHead's, and
+  // `progress`'s.
   static absl::StatusOr<std::shared_ptr<const Segment>> Load(FileSystem& file_system,
                                                              const std::filesystem::path& path,
                                                              std::string_view digest,
@@ -80,6 +78,7 @@ class Segment {
   std::shared_ptr<const Segment> WithIndex(std::shared_ptr<const SegmentIndex> index) const;
 
  private:
+  StoredRows RowsOf(std::string_view kind, int layer, int head) const;
   Segment(SegmentHead head, std::shared_ptr<const FileMapping> mapping,
           std::shared_ptr<const SegmentIndex> index);
   SegmentHead head_;

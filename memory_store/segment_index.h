@@ -27,8 +27,8 @@ struct IndexOptions {
 // Work done, 0..1; an error ends the work and is its result.
 using IndexProgress = std::function<absl::Status(double share)>;
 
-// An inverted file over the keys of each (layer, head) of a segment: centroids of k-means, and the row numbers nearest to each. It holds no
-// keys. Immutable and thread-safe.
+// An inverted file over the keys of each (layer, head) of a segment: centroids of k-means, and the row
+// numbers nearest to each. It holds no keys. Immutable and thread-safe.
 class SegmentIndex {
  public:
   // Trains, assigns and measures: seconds for each million keys of a (layer, head).
@@ -43,16 +43,16 @@ class SegmentIndex {
   absl::Status Write(FileSystem& file_system, const std::filesystem::path& path) const;
   ~SegmentIndex();
 
-  // Rows that may be among the nearest of `query` [head_dim], in no order: those of the lists that are probed.
-  // Precondition as Segment::keys. Clears `rows` first.
+  // Rows that may be among the nearest of `query` [head_dim], in no order: those of the lists that are
+  // probed. Precondition as Segment::keys. Clears `rows` first.
   void Propose(int layer, int head, std::span<const float> query, std::vector<uint32_t>& rows) const;
 
   // The lowest recall@10 of a (layer, head), measured when it was built.
   double recall() const;
   int n_list() const;
 
-  // Compares with the keys: DATA_LOSS where a row is not in the list of its nearest centroid (but for rounding), or where recall is
-  // clearly below what was measured.
+  // Compares with the keys: DATA_LOSS where a row is not in the list of its nearest centroid (but for
+  // rounding), or where recall is clearly below what was measured.
   absl::Status Verify(const Segment& segment) const;
 
   struct Data;

@@ -5,26 +5,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "memory_store/checked_file.h"
 #include "memory_store/memory.h"
 
 namespace mtm {
-
-inline constexpr uint64_t kSectionAlignment = 4096;
-inline constexpr uint64_t kBlockSize = 1 << 20;
-
-struct FileSection {
-  std::string kind;  // "tokens", "keys", "values" or one that this version does not know
-  int layer = 0;     // 0: of no layer
-  uint64_t offset = 0;
-  uint64_t size = 0;
-
-  std::string Describe() const;  // "keys of layer 7"
-};
 
 struct SegmentLayout {
   MemorySpec spec;
@@ -34,16 +26,23 @@ struct SegmentLayout {
   uint64_t data_size = 0;             // where the table begins
 
   const FileSection& Find(std::string_view kind, int layer) const;  // precondition: it is there
-  uint64_t n_blocks() const { return (data_size + kBlockSize - 1) / kBlockSize; }
-  uint64_t file_size() const { return data_size + TableSize(); }
-  uint64_t TableSize() const { return (n_blocks() + 1) * sizeof(uint64_t); }  // with its checksum
+  // Where a row of keys or values of a head lies in the file, and its size.
+  uint64_t RowOffset(std::string_view kind, int layer, int head, int64_t row) const;
+  uint64_t RowSize() const;
+  uint64_t file_size() const { return data_size + TableSize(data_size); }
 };
 
 // INVALID_ARGUMENT names the field of a spec that is no memory: bad fingerprint, no or unordered layers, a
 // number out of range.
 absl::Status CheckSpec(const MemorySpec& spec);
 
-// The writer's layout of a spec that CheckSpec accepts. Digests of windows count with their full length, known or not.
+// INVALID_ARGUMENT: none, one without tokens, more than a segment may have, or a label that is not UTF-8.
+absl::Status CheckWindows(const MemorySpec& spec, const std::vector<MemoryWindow>& windows);
+
+int64_t CountTokens(const std::vector<MemoryWindow>& windows);
+
+// The writer's layout of what CheckSpec and CheckWindows accept. Digests of windows count with their full
+// length, known or not.
 SegmentLayout LayOut(MemorySpec spec, std::vector<MemoryWindow> windows);
 
 // Bytes of a section of a kind that this version knows.
@@ -55,11 +54,20 @@ size_t ElementSize(DataType dtype);
 // once.
 absl::Status CheckLayout(const SegmentLayout& layout, uint64_t head_size);
 
-// `settings` of FORMAT.md's digests.
+// ---- Digests (FORMAT.md), in hexadecimal.
+
+// `settings`, which they cover.
 std::string SettingsJson(const MemorySpec& spec);
 
-// The digest of a version, or of a segment, with these windows (FORMAT.md).
+// Of a version, or of a segment, with these windows.
 std::string VersionDigest(const MemorySpec& spec, const std::vector<MemoryWindow>& windows);
+
+// Bytes of a segment's file; valid until the next call.
+using ReadBytes = std::function<absl::StatusOr<std::span<const std::byte>>(uint64_t offset, uint64_t size)>;
+
+// Of the window at rows [first, first + n). Errors are those of `read`.
+absl::StatusOr<std::string> WindowDigest(const SegmentLayout& layout, int64_t first, int64_t n,
+                                         const ReadBytes& read);
 
 }  // namespace mtm
 

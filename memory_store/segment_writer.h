@@ -28,7 +28,8 @@ struct PlannedWindow {
 // unless it was released. Not thread-safe. Errors are those of MemoryWriter.
 class SegmentWriter {
  public:
-  // INVALID_ARGUMENT: no windows, or a spec that is no memory. RESOURCE_EXHAUSTED: disk full; the space is taken at once.
+  // INVALID_ARGUMENT: no windows, or a spec that is no memory. RESOURCE_EXHAUSTED: disk full; the space is
+  // taken at once.
   static absl::StatusOr<std::unique_ptr<SegmentWriter>> Create(FileSystem& file_system,
                                                                std::filesystem::path path, MemorySpec spec,
                                                                const std::vector<PlannedWindow>& windows);

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "memory_store/distance.h"
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "memory_store/half.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace mtm {
+namespace {
+
+// Rows that lie anywhere are fetched this far ahead.
+constexpr size_t kPrefetch = 8;
+constexpr size_t kCacheLine = 64;
+
+float ToFloat(float x) { return x; }
+float ToFloat(uint16_t x) { return PortableHalfToFloat(x); }
+
+template <typename Number>
+float PortableDistance(const float* query, const Number* row, size_t dim) {
+  constexpr size_t kLanes = 8;  // independent sums, which a compiler can keep in one register
+  float lanes[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float difference = query[i + lane] - ToFloat(row[i + lane]);
+      lanes[lane] += difference * difference;
+    }
+  }
+  float sum = 0;
+  for (const float lane : lanes) sum += lane;
+  for (; i < dim; ++i) {
+    const float difference = query[i] - ToFloat(row[i]);
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+template <typename Number, typename RowAt>
+void PortableDistances(const Number* base, size_t dim, RowAt row_at, const float* query,
+                       std::span<float> out) {
+  for (size_t i = 0; i < out.size(); ++i) out[i] = PortableDistance(query, base + row_at(i) * dim, dim);
+}
+
+#if defined(__x86_64__)
+
+#define MTM_AVX2 __attribute__((target("avx2,fma,f16c")))
+
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+MTM_AVX2 inline __m256 Load8(const float* row) { return _mm256_loadu_ps(row); }
+MTM_AVX2 inline __m256 Load8(const uint16_t* row) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
+}
+
+template <typename Number>
+MTM_AVX2 inline float Avx2Distance(const float* query, const Number* row, size_t dim) {
+  __m256 sum_a = _mm256_setzero_ps();
+  __m256 sum_b = _mm256_setzero_ps();
+  size_t i = 0;
+  for (; i + 16 <= dim; i += 16) {
+    const __m256 a = _mm256_sub_ps(_mm256_loadu_ps(query + i), Load8(row + i));
+    const __m256 b = _mm256_sub_ps(_mm256_loadu_ps(query + i + 8), Load8(row + i + 8));
+    sum_a = _mm256_fmadd_ps(a, a, sum_a);
+    sum_b = _mm256_fmadd_ps(b, b, sum_b);
+  }
+  const __m256 sum8 = _mm256_add_ps(sum_a, sum_b);
+  __m128 sum4 = _mm_add_ps(_mm256_castps256_ps128(sum8), _mm256_extractf128_ps(sum8, 1));
+  sum4 = _mm_hadd_ps(sum4, sum4);
+  sum4 = _mm_hadd_ps(sum4, sum4);
+  float sum = _mm_cvtss_f32(sum4);
+  for (; i < dim; ++i) {
+    const float difference = query[i] - ToFloat(row[i]);
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+template <typename Number, typename RowAt>
+MTM_AVX2 void Avx2Distances(const Number* base, size_t dim, RowAt row_at, const float* query,
+                            std::span<float> out) {
+  const size_t row_size = dim * sizeof(Number);
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (i + kPrefetch < out.size()) {
+      const auto* const next = reinterpret_cast<const char*>(base + row_at(i + kPrefetch) * dim);
+      for (size_t at = 0; at < row_size; at += kCacheLine) _mm_prefetch(next + at, _MM_HINT_T0);
+    }
+    out[i] = Avx2Distance(query, base + row_at(i) * dim, dim);
+  }
+}
+
+#endif
+
+template <typename Number, typename RowAt>
+void Distances(const Number* base, size_t dim, RowAt row_at, const float* query, std::span<float> out) {
+#if defined(__x86_64__)
+  static const bool has_avx2 = HasAvx2();
+  if (has_avx2) return Avx2Distances(base, dim, row_at, query, out);
+#endif
+  PortableDistances(base, dim, row_at, query, out);
+}
+
+template <typename RowAt>
+void Distances(const StoredRows& keys, RowAt row_at, const float* query, std::span<float> out) {
+  const auto dim = static_cast<size_t>(keys.head_dim);
+  if (keys.dtype == DataType::kF16) {
+    Distances(reinterpret_cast<const uint16_t*>(keys.data), dim, row_at, query, out);
+  } else {
+    Distances(reinterpret_cast<const float*>(keys.data), dim, row_at, query, out);
+  }
+}
+
+}  // namespace
+
+void ApproximateDistances(const StoredRows& keys, std::span<const uint32_t> rows,
+                          std::span<const float> query, std::span<float> distances) {
+  Distances(
+      keys, [rows](size_t i) { return size_t{rows[i]}; }, query.data(), distances);
+}
+
+void ApproximateDistances(const StoredRows& keys, int64_t first, std::span<const float> query,
+                          std::span<float> distances) {
+  const auto begin = static_cast<size_t>(first);
+  Distances(
+      keys, [begin](size_t i) { return begin + i; }, query.data(), distances);
+}
+
+float ExactDistance(std::span<const float> a, std::span<const float> b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a[i]) - b[i];
+    sum += difference * difference;
+  }
+  const auto distance = static_cast<float>(sum);
+  return std::isnan(distance) ? std::numeric_limits<float>::infinity() : distance;
+}
+
+}  // namespace mtm
