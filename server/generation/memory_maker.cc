@@ -2,73 +2,20 @@
 #include "server/generation/memory_maker.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "server/generation/make_memory.h"
 #include "server/generation/stop_reasons.h"
-#include "server/model/sequence.h"
 
 namespace mtm {
-namespace {
 
-using StepFunction = std::function<absl::Status(Sequence&)>;
-// Called after each window with the tokens done so far; an error ends the making.
-using ProgressFunction = std::function<absl::Status(int64_t)>;
-
-// Runs one window (METHOD 1): the leading tokens and `tokens` behind them, whose keys and values are written.
-absl::Status WriteWindow(const Model& model, const MemoryRequest& request, std::span<const int32_t> tokens,
-                         const StepFunction& step, MemoryWriter& writer) {
-  const int n_leading = static_cast<int>(request.leading.size());
-  Sequence sequence(model, {.capacity = n_leading + static_cast<int>(tokens.size()), .logits = false});
-  sequence.Append(request.leading);
-  sequence.Append(tokens);
-  if (absl::Status status = step(sequence); !status.ok()) return status;
-  if (absl::Status status = writer.BeginWindow(tokens); !status.ok()) return status;
-
-  std::vector<float> keys(tokens.size() * model.config().head_dim()), values(keys.size());
-  for (int layer : request.layers) {
-    for (int head = 0; head < model.config().n_head; ++head) {
-      absl::Status status = sequence.CopyKeysValues(layer, head, n_leading, keys, values);
-      if (status.ok()) status = writer.Write(layer, head, keys, values);
-      if (!status.ok()) return status;
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::shared_ptr<const Memory>> Make(const Model& model, MemoryStore& store,
-                                                   const MemoryRequest& request, const StepFunction& step,
-                                                   const ProgressFunction& progress) {
-  if (absl::Status status = progress(0); !status.ok()) return status;  // before room is made on disk
-  const ModelConfig& config = model.config();
-  auto writer = store.Create(request.name, {.model_fingerprint = model.fingerprint(),
-                                            .layers = request.layers,
-                                            .n_head = config.n_head,
-                                            .head_dim = config.head_dim(),
-                                            .n_dropped = static_cast<int>(request.leading.size()),
-                                            .n_tokens = static_cast<int64_t>(request.tokens.size())});
-  if (!writer.ok()) return writer.status();
-  const size_t window = config.n_ctx - request.leading.size();
-  const std::span<const int32_t> tokens(request.tokens);
-  for (size_t first = 0; first < tokens.size(); first += window) {
-    const auto part = tokens.subspan(first, std::min(window, tokens.size() - first));
-    absl::Status status = WriteWindow(model, request, part, step, **writer);
-    if (status.ok()) status = progress(static_cast<int64_t>(first + part.size()));
-    if (!status.ok()) return status;
-  }
-  return (*writer)->Commit();
-}
-
-}  // namespace
-
-absl::StatusOr<std::shared_ptr<const Memory>> MakeMemory(const Model& model, MemoryStore& store,
-                                                         const MemoryRequest& request) {
-  const auto step = [&](Sequence& sequence) {
-    Sequence* const batch[] = {&sequence};
-    return model.Step(batch);
-  };
-  return Make(model, store, request, step, [](int64_t) { return absl::OkStatus(); });
-}
+struct MemoryMaker::Job {
+  const WriteRequest request;
+  bool detached = false;
+  std::vector<std::shared_ptr<WriteSink>> sinks;
+  bool abandoned = false;  // nobody waits for it: it is ending, and cannot be joined
+};
 
 MemoryMaker::MemoryMaker(Engine& engine, MemoryStore& store)
     : engine_(engine), store_(store), thread_([this] { Run(); }) {}
@@ -78,16 +25,65 @@ MemoryMaker::~MemoryMaker() {
   thread_.join();
 }
 
-void MemoryMaker::Make(MemoryRequest request, std::shared_ptr<MemorySink> sink) {
+MemoryMaker::Job* MemoryMaker::Find(const std::string& request_id) const {
+  if (request_id.empty()) return nullptr;
+  const auto job = std::ranges::find_if(jobs_, [&](const auto& candidate) {
+    return candidate->request.request_id == request_id && !candidate->abandoned;
+  });
+  return job == jobs_.end() ? nullptr : job->get();
+}
+
+std::optional<MemoryMaker::Result> MemoryMaker::Remembered(const std::string& request_id) const {
+  if (request_id.empty()) return std::nullopt;
+  std::optional<WriteResult> result = store_.FindWrite(request_id);
+  if (!result) return std::nullopt;
+  if (!result->digest.empty()) return *std::move(result);
+  return absl::InvalidArgumentError(
+      absl::StrCat("request id ", request_id, " was used to delete memory ", result->name));
+}
+
+void MemoryMaker::Write(WriteRequest request, std::shared_ptr<WriteSink> sink) {
+  std::optional<Result> result;
   {
     const std::lock_guard lock(mutex_);
-    if (!shutdown_) {
-      jobs_.push_back({std::move(request), std::move(sink)});
+    const bool detached = request.detached;
+    if (shutdown_) {
+      result = ShuttingDown();
+    } else if (Job* const job = Find(request.request_id)) {
+      job->detached |= detached;
+      if (!detached) job->sinks.push_back(sink);
+    } else if (!(result = Remembered(request.request_id))) {
+      auto added = std::make_unique<Job>(std::move(request), detached);
+      if (!detached) added->sinks.push_back(sink);
+      jobs_.push_back(std::move(added));
       wake_up_.notify_one();
+    }
+    if (!result && !detached) return;
+  }
+  result ? sink->OnDone(*std::move(result)) : sink->OnAccepted();
+}
+
+void MemoryMaker::Watch(const std::string& request_id, std::shared_ptr<WriteSink> sink) {
+  std::optional<Result> result;
+  {
+    const std::lock_guard lock(mutex_);
+    if (Job* const job = Find(request_id)) {
+      job->sinks.push_back(std::move(sink));
       return;
     }
+    result = Remembered(request_id);
   }
-  sink->OnDone(ShuttingDown());
+  if (!result) {
+    result =
+        absl::NotFoundError(absl::StrCat("no write with request id ", request_id,
+                                         " is under way or remembered; one that failed changed nothing"));
+  }
+  sink->OnDone(*std::move(result));
+}
+
+bool MemoryMaker::Knows(const std::string& request_id) const {
+  const std::lock_guard lock(mutex_);
+  return Find(request_id) != nullptr || Remembered(request_id).has_value();
 }
 
 void MemoryMaker::Shutdown() {
@@ -96,34 +92,50 @@ void MemoryMaker::Shutdown() {
   wake_up_.notify_one();
 }
 
-bool MemoryMaker::IsShutdown() const {
-  const std::lock_guard lock(mutex_);
-  return shutdown_;
-}
-
 void MemoryMaker::Run() {
   while (true) {
-    Job job;
+    Job* job = nullptr;
     {
       std::unique_lock lock(mutex_);
       wake_up_.wait(lock, [this] { return shutdown_ || !jobs_.empty(); });
       if (jobs_.empty()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
+      job = jobs_.front().get();
     }
-    job.sink->OnDone(MakeOne(job));
+    Make(*job);
   }
 }
 
-absl::StatusOr<std::shared_ptr<const Memory>> MemoryMaker::MakeOne(const Job& job) {
-  const auto step = [&](Sequence& sequence) { return engine_.Step(sequence); };
-  const auto progress = [&](int64_t done) -> absl::Status {
-    if (IsShutdown()) return ShuttingDown();
-    if (job.sink->IsCancelled()) return ClientLeft();
-    job.sink->OnProgress(done, static_cast<int64_t>(job.request.tokens.size()));
-    return absl::OkStatus();
-  };
-  return mtm::Make(engine_.model(), store_, job.request, step, progress);
+void MemoryMaker::Make(Job& job) {
+  const MakeHooks hooks{.step = [&](Sequence& sequence) { return engine_.Step(sequence); },
+                        .check = [&] { return Check(job); },
+                        .progress = [&](int64_t done, int64_t total) { OnProgress(job, done, total); }};
+  const auto memory = MakeMemory(engine_.model(), engine_.tokenizer(), store_, job.request, hooks);
+  Result result = memory.status();
+  if (memory.ok()) result = WriteResult{(*memory)->info().name, (*memory)->info().digest};
+  std::unique_ptr<Job> ended;
+  {
+    const std::lock_guard lock(mutex_);
+    ended = std::move(jobs_.front());
+    jobs_.pop_front();
+  }
+  for (const auto& sink : ended->sinks) sink->OnDone(result);
+}
+
+absl::Status MemoryMaker::Check(Job& job) {
+  const std::lock_guard lock(mutex_);
+  if (shutdown_) return ShuttingDown();
+  job.abandoned =
+      !job.detached && std::ranges::all_of(job.sinks, [](const auto& sink) { return sink->IsCancelled(); });
+  return job.abandoned ? ClientLeft() : absl::OkStatus();
+}
+
+void MemoryMaker::OnProgress(const Job& job, int64_t done, int64_t total) {
+  std::vector<std::shared_ptr<WriteSink>> sinks;
+  {
+    const std::lock_guard lock(mutex_);
+    sinks = job.sinks;
+  }
+  for (const auto& sink : sinks) sink->OnProgress(done, total);
 }
 
 }  // namespace mtm
