@@ -2,6 +2,7 @@
 #ifndef MTM_MEMORY_STORE_DISTANCE_H_
 #define MTM_MEMORY_STORE_DISTANCE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -21,6 +22,9 @@ void ApproximateDistances(const StoredRows& keys, int64_t first, std::span<const
 // Directly from the differences, in double, rounded to float: the same everywhere. No number counts as
 // infinite. [dim] each.
 float ExactDistance(std::span<const float> a, std::span<const float> b);
+
+// What a sum of `dim` products in float32 is off by at most, relative to the sum of their magnitudes.
+double RoundingUnit(size_t dim);
 
 }  // namespace mtm
 

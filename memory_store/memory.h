@@ -2,6 +2,7 @@
 #ifndef MTM_MEMORY_STORE_MEMORY_H_
 #define MTM_MEMORY_STORE_MEMORY_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -48,7 +49,8 @@ struct MemoryInfo {
   int64_t size_bytes = 0;  // on disk, without indexes
   absl::Time create_time;
 
-  // Where parts of it have an approximate index: rows that it covers, and the lowest recall@10 measured at build time.
+  // Where parts of it have an approximate index: rows that it covers, and the lowest recall@10 measured at
+  // build time.
   int64_t n_indexed = 0;
   double index_recall = 1;
 };
@@ -60,9 +62,9 @@ struct Neighbour {
   friend bool operator==(const Neighbour&, const Neighbour&) = default;
 };
 
-// The keys and values that texts left in the attention heads of some layers, mapped from the files of a version's segments, with a
-// nearest-neighbour search over the keys of each (layer, head).
-// Immutable and thread-safe; lives as long as anybody holds it, deleted from the store or not.
+// The keys and values that texts left in the attention heads of some layers, mapped from the files of a
+// version's segments, with a nearest-neighbour search over the keys of each (layer, head). Immutable and
+// thread-safe; lives as long as anybody holds it, deleted from the store or not.
 class Memory {
  public:
   // `segments` in order; their specs are `info.spec`, and they have `info.n_tokens` rows together.
@@ -89,11 +91,12 @@ class Memory {
 
   // For each of the queries [n, head_dim] the min(k, n_tokens) nearest stored keys, nearest first, equal
   // distances by lower position; laid out [n, min(k, n_tokens)]. Distances are recomputed directly from the
-  // differences: FAISS's batched L2 cancels in float32 (METHOD: Search). Exact, but in segments with an index, which may miss some.
-  // Precondition: k >= 1, has_layer(layer), 0 <= head < n_head.
+  // differences: FAISS's batched L2 cancels in float32 (METHOD: Search). Exact, but in segments with an
+  // index, which may miss some. Precondition: k >= 1, has_layer(layer), 0 <= head < n_head.
   std::vector<Neighbour> Search(int layer, int head, std::span<const float> queries, int k) const;
 
-  // Keys and values at the neighbours' positions, as float32: [neighbours.size(), head_dim] each. Preconditions as above.
+  // Keys and values at the neighbours' positions, as float32: [neighbours.size(), head_dim] each.
+  // Preconditions as above.
   void Gather(int layer, int head, std::span<const Neighbour> neighbours, std::span<float> keys,
               std::span<float> values) const;
 
@@ -104,6 +107,8 @@ class Memory {
   bool is_approximate() const;
 
  private:
+  size_t SegmentOf(int64_t position) const;
+
   MemoryInfo info_;
   std::vector<std::shared_ptr<const Segment>> segments_;
   std::vector<int64_t> begins_;  // [segments + 1]: first row of each

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <limits>
+
+#include "memory_store/distance.h"
 
 namespace mtm {
 namespace {
@@ -14,108 +15,167 @@ namespace {
 // Enough for the exact ties and near ties of real keys, so that the scan is the exception.
 constexpr size_t kExtraCandidates = 8;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// Numbers of a block of converted rows: 1 MiB.
+constexpr size_t kBlockNumbers = 1 << 18;
 
-float SquaredDistance(const float* a, const float* b, size_t dim) {
-  double sum = 0;
-  for (size_t i = 0; i < dim; ++i) {
-    const double difference = static_cast<double>(a[i]) - b[i];
-    sum += difference * difference;
+class ExactDistances {
+ public:
+  ExactDistances(const StoredRows& keys, std::span<const float> query)
+      : keys_(keys), query_(query), row_(query.size()) {}
+
+  Neighbour At(int64_t position) {
+    keys_.Copy(position, row_);
+    return {.position = position, .distance = ExactDistance(query_, row_)};
   }
-  const auto distance = static_cast<float>(sum);
-  return std::isnan(distance) ? kInfinity : distance;
-}
 
-bool Nearer(const Neighbour& a, const Neighbour& b) {
-  return a.distance != b.distance ? a.distance < b.distance : a.position < b.position;
+ private:
+  const StoredRows& keys_;
+  const std::span<const float> query_;
+  std::vector<float> row_;
+};
+
+// The first k of all, in order.
+std::vector<Neighbour> First(std::vector<Neighbour> all, size_t k) {
+  const auto end = all.begin() + static_cast<std::ptrdiff_t>(std::min(k, all.size()));
+  std::partial_sort(all.begin(), end, all.end(), Nearer);
+  all.erase(end, all.end());
+  return all;
 }
 
 class Searcher {
  public:
-  Searcher(std::span<const float> keys, size_t dim, size_t n_queries, size_t k)
-      : keys_(keys.data()),
-        dim_(dim),
-        n_keys_(keys.size() / dim),
+  Searcher(const StoredRows& keys, std::span<const float> queries, size_t k)
+      : keys_(keys),
+        queries_(queries),
+        dim_(static_cast<size_t>(keys.head_dim)),
+        n_keys_(static_cast<size_t>(keys.n)),
+        n_queries_(queries.size() / dim_),
         k_(std::min(k, n_keys_)),
         n_candidates_(std::min(n_keys_, k_ + kExtraCandidates)),
-        batched_(n_queries >= static_cast<size_t>(faiss::distance_compute_blas_threshold)) {}
+        batched_(n_queries_ >= static_cast<size_t>(faiss::distance_compute_blas_threshold)),
+        candidates_(n_queries_) {}
 
-  size_t k() const { return k_; }
-
-  void Search(std::span<const float> queries, std::vector<Neighbour>& result) const {
-    const size_t n_queries = queries.size() / dim_;
-    std::vector<float> distances(n_queries * n_candidates_);
-    std::vector<int64_t> positions(n_queries * n_candidates_);  // faiss::idx_t in every version
-    faiss::knn_L2sqr(queries.data(), keys_, dim_, n_queries, n_keys_, n_candidates_, distances.data(),
-                     positions.data());
-    for (size_t q = 0; q < n_queries; ++q) {
-      const size_t row = q * n_candidates_;
-      Rank(&queries[q * dim_], &distances[row], &positions[row], result);
+  std::vector<Neighbour> Search() {
+    Propose();
+    std::vector<Neighbour> result;
+    result.reserve(n_queries_ * k_);
+    for (size_t q = 0; q < n_queries_; ++q) {
+      const std::vector<Neighbour> ranked = Rank(queries_.subspan(q * dim_, dim_), candidates_[q]);
+      result.insert(result.end(), ranked.begin(), ranked.end());
     }
+    return result;
   }
 
  private:
-  void Rank(const float* query, const float* proposed, const int64_t* positions,
-            std::vector<Neighbour>& result) const {
-    std::vector<Neighbour> ranked;
-    ranked.reserve(n_candidates_);
-    for (size_t i = 0; i < n_candidates_ && positions[i] >= 0; ++i) ranked.push_back(At(query, positions[i]));
-    std::sort(ranked.begin(), ranked.end(), Nearer);
-    // FAISS pads with -1 where distances are no number.
-    const bool complete =
-        ranked.size() == n_candidates_ &&
-        (n_candidates_ == n_keys_ || IsComplete(query, ranked[k_ - 1].distance, proposed[n_candidates_ - 1]));
-    if (!complete) ranked = Scan(query);
-    result.insert(result.end(), ranked.begin(), ranked.begin() + static_cast<int64_t>(k_));
+  // Fills candidates_: for each query those that FAISS takes to be nearest, by its distances.
+  void Propose() {
+    if (keys_.dtype == DataType::kF32) {
+      ProposeFrom(reinterpret_cast<const float*>(keys_.data), 0, n_keys_);
+      return;
+    }
+    const size_t block = std::min(n_keys_, std::max<size_t>(1, kBlockNumbers / dim_));
+    std::vector<float> rows(block * dim_);
+    for (size_t first = 0; first < n_keys_; first += block) {
+      const size_t n = std::min(block, n_keys_ - first);
+      keys_.Copy(static_cast<int64_t>(first), std::span(rows).first(n * dim_));
+      ProposeFrom(rows.data(), first, n);
+    }
   }
 
-  Neighbour At(const float* query, int64_t position) const {
-    return {.position = position,
-            .distance = SquaredDistance(query, keys_ + static_cast<size_t>(position) * dim_, dim_)};
+  void ProposeFrom(const float* rows, size_t first, size_t n) {
+    const size_t n_found = std::min(n, n_candidates_);
+    std::vector<float> distances(n_queries_ * n_found);
+    std::vector<int64_t> positions(n_queries_ * n_found);  // faiss::idx_t in every version
+    faiss::knn_L2sqr(queries_.data(), rows, dim_, n_queries_, n, n_found, distances.data(), positions.data());
+    for (size_t q = 0; q < n_queries_; ++q) {
+      std::vector<Neighbour>& candidates = candidates_[q];
+      // FAISS pads with -1 where distances are no number.
+      for (size_t i = q * n_found; i < (q + 1) * n_found && positions[i] >= 0; ++i) {
+        candidates.push_back(
+            {.position = static_cast<int64_t>(first) + positions[i], .distance = distances[i]});
+      }
+      if (candidates.size() > n_candidates_) candidates = First(std::move(candidates), n_candidates_);
+    }
+  }
+
+  std::vector<Neighbour> Rank(std::span<const float> query, const std::vector<Neighbour>& candidates) const {
+    ExactDistances exact(keys_, query);
+    std::vector<Neighbour> ranked;
+    ranked.reserve(candidates.size());
+    for (const Neighbour& candidate : candidates) ranked.push_back(exact.At(candidate.position));
+    ranked = First(std::move(ranked), k_);
+    const bool complete =
+        candidates.size() == n_candidates_ &&
+        (n_candidates_ == n_keys_ || IsComplete(query, ranked.back().distance, candidates.back().distance));
+    return complete ? ranked : Scan(exact);
   }
 
   // Can no key outside the candidates, all of which FAISS takes to be `farthest` away or farther, be within
   // `kth`? Its distance would have to be off by more than float32 can be: relative to itself where FAISS sums
   // squares of differences, relative to the norms where it takes |x|^2 + |y|^2 - 2xy, with |y| <= |x| +
   // sqrt(kth) by the triangle inequality.
-  bool IsComplete(const float* query, double kth, double farthest) const {
-    const double unit = std::numeric_limits<float>::epsilon() * (static_cast<double>(dim_) + 8);
-    double slack = unit * kth;
+  bool IsComplete(std::span<const float> query, double kth, double farthest) const {
+    double slack = RoundingUnit(dim_) * kth;
     if (batched_) {
       double squares = 0;
-      for (size_t i = 0; i < dim_; ++i) squares += static_cast<double>(query[i]) * query[i];
+      for (const float x : query) squares += static_cast<double>(x) * x;
       const double norms = 2 * std::sqrt(squares) + std::sqrt(kth);
-      slack = unit * norms * norms;
+      slack = RoundingUnit(dim_) * norms * norms;
     }
     return farthest > kth + slack;  // false where anything is no number
   }
 
-  std::vector<Neighbour> Scan(const float* query) const {
+  std::vector<Neighbour> Scan(ExactDistances& exact) const {
     std::vector<Neighbour> all;
     all.reserve(n_keys_);
-    for (size_t i = 0; i < n_keys_; ++i) all.push_back(At(query, static_cast<int64_t>(i)));
-    std::partial_sort(all.begin(), all.begin() + static_cast<int64_t>(k_), all.end(), Nearer);
-    return all;
+    for (int64_t i = 0; i < keys_.n; ++i) all.push_back(exact.At(i));
+    return First(std::move(all), k_);
   }
 
-  const float* keys_;
-  size_t dim_;
-  size_t n_keys_;
-  size_t k_;
-  size_t n_candidates_;
-  bool batched_;
+  const StoredRows& keys_;
+  const std::span<const float> queries_;
+  const size_t dim_;
+  const size_t n_keys_;
+  const size_t n_queries_;
+  const size_t k_;
+  const size_t n_candidates_;
+  const bool batched_;
+  std::vector<std::vector<Neighbour>> candidates_;  // of each query, nearest first
 };
 
 }  // namespace
 
-std::vector<Neighbour> NearestKeys(std::span<const float> keys, int dim, std::span<const float> queries,
-                                   int k) {
-  const size_t n_queries = queries.size() / static_cast<size_t>(dim);
-  const Searcher searcher(keys, static_cast<size_t>(dim), n_queries, static_cast<size_t>(k));
-  std::vector<Neighbour> result;
-  result.reserve(n_queries * searcher.k());
-  if (n_queries > 0) searcher.Search(queries, result);
-  return result;
+std::vector<Neighbour> NearestKeys(const StoredRows& keys, std::span<const float> queries, int k) {
+  if (queries.empty()) return {};
+  return Searcher(keys, queries, static_cast<size_t>(k)).Search();
+}
+
+std::vector<Neighbour> NearestAmong(const StoredRows& keys, std::span<const uint32_t> rows,
+                                    std::span<const float> query, int k) {
+  std::vector<float> distances(rows.size());
+  ApproximateDistances(keys, rows, query, distances);
+  std::vector<Neighbour> all(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const float distance = std::isnan(distances[i]) ? std::numeric_limits<float>::infinity() : distances[i];
+    all[i] = {.position = rows[i], .distance = distance};
+  }
+  const size_t n_ranked = std::min(rows.size(), static_cast<size_t>(k));
+  const size_t n_candidates = std::min(rows.size(), n_ranked + kExtraCandidates);
+  const auto candidates_end = all.begin() + static_cast<std::ptrdiff_t>(n_candidates);
+  std::partial_sort(all.begin(), candidates_end, all.end(), Nearer);
+
+  ExactDistances exact(keys, query);
+  std::vector<Neighbour> ranked;
+  for (auto candidate = all.begin(); candidate != candidates_end; ++candidate) {
+    ranked.push_back(exact.At(candidate->position));
+  }
+  ranked = First(std::move(ranked), n_ranked);
+  if (n_candidates == rows.size()) return ranked;
+  const double kth = ranked.back().distance;
+  const double farthest = (candidates_end - 1)->distance;
+  if (farthest > kth + RoundingUnit(query.size()) * kth) return ranked;
+  for (Neighbour& neighbour : all) neighbour = exact.At(neighbour.position);
+  return First(std::move(all), n_ranked);
 }
 
 }  // namespace mtm

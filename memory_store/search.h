@@ -2,21 +2,31 @@
 #ifndef MTM_MEMORY_STORE_SEARCH_H_
 #define MTM_MEMORY_STORE_SEARCH_H_
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
 #include "memory_store/memory.h"
+#include "memory_store/segment.h"
 
 namespace mtm {
 
-// For each of the queries [n, dim] the min(k, n_keys) nearest of keys [n_keys, dim], by (distance, position);
-// laid out [n, min(k, n_keys)]. FAISS proposes candidates straight from the span, nothing is copied or built;
-// their distances are then computed from the differences, in double, rounded to float and ranked. The result
-// is exact: where rounding or ties could have kept a neighbour from the candidates, that query is answered by
-// a plain scan. Distances that are no number count as infinite. Thread-safe. Precondition: k >= 1, dim >= 1,
-// no empty keys.
-std::vector<Neighbour> NearestKeys(std::span<const float> keys, int dim, std::span<const float> queries,
-                                   int k);
+// By distance, then by position.
+inline bool Nearer(const Neighbour& a, const Neighbour& b) {
+  return a.distance != b.distance ? a.distance < b.distance : a.position < b.position;
+}
+
+// For each of the queries [n, dim] the min(k, keys.n) nearest of `keys`, nearest first; laid out
+// [n, min(k, keys.n)]. FAISS proposes candidates, from the stored rows where they are F32 and from blocks of
+// them that are converted otherwise; their distances are then computed from the differences, in double,
+// rounded to float and ranked. The result is exact: where rounding or ties could have kept a neighbour from
+// the candidates, that query is answered by a plain scan. Distances that are no number count as infinite.
+// Thread-safe. Precondition: k >= 1, no empty keys.
+std::vector<Neighbour> NearestKeys(const StoredRows& keys, std::span<const float> queries, int k);
+
+// The same for one query [dim] and among some rows only: min(k, rows.size()). Precondition: rows differ.
+std::vector<Neighbour> NearestAmong(const StoredRows& keys, std::span<const uint32_t> rows,
+                                    std::span<const float> query, int k);
 
 }  // namespace mtm
 
