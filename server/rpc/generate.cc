@@ -80,8 +80,9 @@ grpc::ServerUnaryReactor* Generate(Backend& backend, const grpc::ByteBuffer& byt
     return rpc;
   }
   auto checked = CheckGenerate(*request, backend.info, backend.store);
-  if (!checked.ok()) {
-    rpc->Fail(checked.status());
+  const absl::Status status = checked.ok() ? CheckReplySize(checked->request) : checked.status();
+  if (!status.ok()) {
+    rpc->Fail(status);
     return rpc;
   }
   auto sink = std::make_shared<GenerateSink>(rpc, *checked, backend.info.tokenizer);

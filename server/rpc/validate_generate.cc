@@ -78,12 +78,6 @@ void ReadParameters(const v1::GenerationParameters& proto, const ModelInfo& mode
   }
   CheckNumber("parameters.max_tokens", request.max_tokens, kMaxTokens, errors);
   CheckNumber("parameters.sample_count", request.samples, kSamples, errors);
-  const int64_t details =
-      int64_t{request.max_tokens} * request.samples * (request.top_logprobs.value_or(0) + 1);
-  if (errors.empty() && details > kMaxDetails) {
-    errors.Add("parameters", absl::StrCat("max_tokens * sample_count * (top_logprobs + 1) is ", details,
-                                          "; at most ", kMaxDetails, " fit a reply"));
-  }
   request.sampling = ReadSampling(proto.sampling(), errors);
   request.stop = ReadStops(proto, model, errors);
   request.ignore_end_of_text = proto.ignore_end_of_text();
@@ -142,6 +136,17 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto
   const absl::Status status = FindMemories(proto.memory_uses(), store, model, context.uses);
   if (!status.ok()) return status;
   return checked;
+}
+
+absl::Status CheckReplySize(const GenerationRequest& request) {
+  FieldErrors errors;
+  const int64_t details =
+      int64_t{request.max_tokens} * request.samples * (request.top_logprobs.value_or(0) + 1);
+  if (details > kMaxDetails) {
+    errors.Add("parameters", absl::StrCat("max_tokens * sample_count * (top_logprobs + 1) is ", details,
+                                          "; at most ", kMaxDetails, " fit a reply; stream it instead"));
+  }
+  return errors.ToStatus();
 }
 
 absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,

@@ -22,6 +22,9 @@ struct CheckedGeneration {
 absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto, const ModelInfo& model,
                                                 const MemoryStore& store);
 
+// Generate gathers its whole reply. INVALID_ARGUMENT: more than is kept until it is sent.
+absl::Status CheckReplySize(const GenerationRequest& request);
+
 struct CheckedScore {
   ScoreRequest request;
   bool leading_newline = false;

@@ -259,8 +259,6 @@ constexpr BadField kBadFields[] = {
     {"parameters { stop: ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', "
      "'a'] }",
      "parameters.stop: has 17 strings; at most 16 are taken"},
-    {"parameters { max_tokens: 100000 sample_count: 41 }",
-     "parameters: max_tokens * sample_count * (top_logprobs + 1) is 4100000; at most 4000000 fit a reply"},
     {"parameters { top_logprobs: -1 }", "parameters.top_logprobs: is -1; must be 0 to 100"},
     {"parameters { trace { max_entries: 0 } }", "parameters.trace.max_entries: is 0; must be 1 to 100000"},
 };
@@ -273,6 +271,18 @@ TEST_F(ValidateTest, EveryBadFieldIsNamed) {
     EXPECT_EQ(checked.status().code(), absl::StatusCode::kInvalidArgument) << request;
     EXPECT_THAT(Violations(checked.status()), ElementsAre(bad.violation)) << request;
   }
+}
+
+TEST_F(ValidateTest, OnlyAReplyThatIsGatheredIsBounded) {
+  const auto most = Check("prompt: 'Hi' parameters { max_tokens: 100000 sample_count: 40 }");
+  ASSERT_TRUE(most.ok()) << most.status();
+  EXPECT_TRUE(CheckReplySize(most->request).ok());
+  const auto more = Check("prompt: 'Hi' parameters { max_tokens: 100000 sample_count: 41 }");
+  ASSERT_TRUE(more.ok()) << more.status();
+  EXPECT_THAT(
+      Violations(CheckReplySize(more->request)),
+      ElementsAre("parameters: max_tokens * sample_count * (top_logprobs + 1) is 4100000; at most 4000000 "
+                  "fit a reply; stream it instead"));
 }
 
 TEST_F(ValidateTest, LongStopsAndContinuationsAreRefused) {
