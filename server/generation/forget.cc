@@ -75,12 +75,9 @@ absl::StatusOr<Left> WithoutSource(const Content& content, const ForgottenSource
 }
 
 absl::StatusOr<Left> WithoutText(const Content& content, const ForgottenText& forgotten,
-                                 const ModelConfig& config, const Tokenizer* tokenizer) {
-  if (tokenizer == nullptr) {
-    return absl::FailedPreconditionError("text: this model has no tokenizer; name tokens or a source");
-  }
+                                 const ModelConfig& config, const Tokenizer& tokenizer) {
   std::string text;
-  for (const int32_t token : content.tokens) text += tokenizer->TokenBytes(token);
+  for (const int32_t token : content.tokens) text += tokenizer.TokenBytes(token);
   const std::vector<ByteRange> found = FindOccurrences(text, forgotten.text);
   if (found.empty()) {
     return absl::NotFoundError(absl::StrCat("text: memory ", content.name, " does not hold this text"));
@@ -89,7 +86,7 @@ absl::StatusOr<Left> WithoutText(const Content& content, const ForgottenText& fo
   auto next = found.begin();
   size_t begin = 0;
   for (size_t i = 0; i < content.windows.size(); ++i) {
-    const WindowText window(content.window(i), *tokenizer);
+    const WindowText window(content.window(i), tokenizer);
     const size_t end = begin + window.text().size();
     std::vector<ByteRange> ranges;
     for (; next != found.end() && next->begin < end; ++next) {
@@ -108,7 +105,9 @@ absl::StatusOr<Left> WhatIsLeft(const Content& content, const ForgottenContent& 
                                 const ModelConfig& config, const Tokenizer* tokenizer) {
   if (const auto* range = std::get_if<TokenRange>(&forgotten)) return WithoutTokens(content, *range);
   if (const auto* source = std::get_if<ForgottenSource>(&forgotten)) return WithoutSource(content, *source);
-  return WithoutText(content, std::get<ForgottenText>(forgotten), config, tokenizer);
+  const absl::Status status = CheckForgettable(forgotten, tokenizer);
+  if (!status.ok()) return status;
+  return WithoutText(content, std::get<ForgottenText>(forgotten), config, *tokenizer);
 }
 
 absl::Status CheckLeft(const Content& content, const Left& left, const ModelConfig& config) {
@@ -142,6 +141,11 @@ SegmentRun TouchedSegments(const Memory& base, const Left& left) {
 }
 
 }  // namespace
+
+absl::Status CheckForgettable(const ForgottenContent& content, const Tokenizer* tokenizer) {
+  if (tokenizer != nullptr || !std::holds_alternative<ForgottenText>(content)) return absl::OkStatus();
+  return absl::FailedPreconditionError("text: this model has no tokenizer; name tokens or a source");
+}
 
 absl::StatusOr<Revision> PlanForget(const Memory& base, const ForgottenContent& forgotten,
                                     const ModelConfig& config, const Tokenizer* tokenizer) {
