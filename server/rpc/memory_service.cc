@@ -2,7 +2,7 @@
 #include "server/rpc/memory_service.h"
 
 #include "server/rpc/convert.h"
-#include "server/rpc/create_memory.h"
+#include "server/rpc/write_memory.h"
 #include "server/rpc/field_errors.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/validate_memory.h"

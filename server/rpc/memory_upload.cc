@@ -17,40 +17,54 @@ absl::Status FieldError(const std::string& field, const std::string& description
   return errors.ToStatus();
 }
 
+// Puts tokens into a change that has none yet; the first `dropped` are its leading ones.
+void SetTokens(std::vector<int32_t> tokens, int dropped, MemoryChange& change) {
+  if (auto* append = std::get_if<AppendRequest>(&change)) {
+    append->tokens = std::move(tokens);
+    return;
+  }
+  auto& create = std::get<CreateRequest>(change);
+  create.leading.assign(tokens.begin(), tokens.begin() + dropped);
+  tokens.erase(tokens.begin(), tokens.begin() + dropped);
+  create.tokens = std::move(tokens);
+}
+
 }  // namespace
 
-MemoryUpload::MemoryUpload(const ModelInfo& model, const MemoryStore& store, int64_t max_bytes)
-    : model_(model), store_(store), max_bytes_(max_bytes) {}
+MemoryUpload::MemoryUpload(const ModelInfo& model, int64_t max_bytes, bool replace)
+    : model_(model), max_bytes_(max_bytes), replace_(replace) {}
 
-absl::Status MemoryUpload::Add(const v1::CreateMemoryRequest& message) {
-  if (!plan_ && !message.has_spec())
+absl::Status MemoryUpload::Add(const v1::CreateMemoryRequest& message) { return AddPart(message); }
+absl::Status MemoryUpload::Add(const v1::AppendToMemoryRequest& message) { return AddPart(message); }
+
+template <typename Message>
+absl::Status MemoryUpload::AddPart(const Message& message) {
+  if (!plan_ && !message.has_spec()) {
     return FieldError("spec", "is missing; the first message must be `spec`");
+  }
   switch (message.part_case()) {
-    case v1::CreateMemoryRequest::kSpec:
-      return AddSpec(message.spec());
-    case v1::CreateMemoryRequest::kText:
+    case Message::kSpec: {
+      if (plan_) return FieldError("spec", "came before; only the first message is `spec`");
+      FieldErrors errors;
+      plan_ = Read(message.spec(), errors);
+      return errors.ToStatus();
+    }
+    case Message::kText:
       return AddText(message.text());
-    case v1::CreateMemoryRequest::kTokenIds:
+    case Message::kTokenIds:
       return AddTokenIds(message.token_ids());
-    case v1::CreateMemoryRequest::PART_NOT_SET:
+    case Message::PART_NOT_SET:
       break;
   }
   return FieldError("part", "is missing; must be `text` or `token_ids`");
 }
 
-absl::Status MemoryUpload::AddSpec(const v1::CreateMemoryRequest::Spec& spec) {
-  if (plan_) return FieldError("spec", "came before; only the first message is `spec`");
-  FieldErrors errors;
-  MemoryPlan plan = ReadMemorySpec(spec, model_.config, errors);
-  if (!errors.empty()) return errors.ToStatus();
-  // Known before the text is sent. The store checks again when the memory is done.
-  const auto existing = store_.Get(plan.name);
-  if (existing.ok() || absl::IsDataLoss(existing.status())) {
-    return absl::AlreadyExistsError(absl::StrCat("spec.name: there is a memory ", plan.name, " already",
-                                                 existing.ok() ? "" : ", a damaged one; delete it first"));
-  }
-  plan_ = std::move(plan);
-  return absl::OkStatus();
+UploadPlan MemoryUpload::Read(const v1::CreateMemoryRequest::Spec& spec, FieldErrors& errors) const {
+  return ReadSpec(spec, replace_, model_.config, errors);
+}
+
+UploadPlan MemoryUpload::Read(const v1::AppendToMemoryRequest::Spec& spec, FieldErrors& errors) const {
+  return ReadSpec(spec, errors);
 }
 
 absl::Status MemoryUpload::AddText(const std::string& text) {
@@ -80,14 +94,15 @@ absl::Status MemoryUpload::CheckSize(int64_t bytes) const {
       absl::StrCat("a memory's text is at most ", max_bytes_, " bytes here, and a token id counts as 4"));
 }
 
-absl::StatusOr<MemoryRequest> MemoryUpload::Finish() {
+absl::StatusOr<WriteRequest> MemoryUpload::Finish() {
   if (!plan_) return FieldError("spec", "is missing; the first message must be `spec`");
   const bool is_text = ids_.empty();
   if (is_text && text_.empty()) return FieldError("text", "is empty; a memory holds at least one token");
   std::vector<int32_t> tokens = std::move(ids_);
   if (is_text) {
     FieldErrors errors;
-    tokens = EncodeText("text", text_, plan_->leading_newline, model_, errors);
+    const std::string text = std::move(text_);  // megabytes, let go of when they are tokens
+    tokens = EncodeText("text", text, plan_->leading_newline, model_, errors);
     if (!errors.empty()) return errors.ToStatus();
   }
   const int dropped = plan_->dropped_tokens(is_text);
@@ -96,11 +111,8 @@ absl::StatusOr<MemoryRequest> MemoryUpload::Finish() {
                       absl::StrCat("has ", tokens.size(), " tokens, of which the first ", dropped,
                                    " are dropped; a memory holds at least one token"));
   }
-  const auto first = tokens.begin() + dropped;
-  return MemoryRequest{.name = std::move(plan_->name),
-                       .leading = {tokens.begin(), first},
-                       .tokens = {first, tokens.end()},
-                       .layers = std::move(plan_->layers)};
+  SetTokens(std::move(tokens), dropped, plan_->request.change);
+  return std::move(plan_->request);
 }
 
 }  // namespace mtm

@@ -5,18 +5,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "mtm/v1/memory_service.pb.h"
+#include "server/generation/memory_request.h"
 #include "server/rpc/field_errors.h"
 #include "server/rpc/model_info.h"
 
 namespace mtm {
 
-// A memory to be made, without its content.
-struct MemoryPlan {
-  std::string name;
-  std::vector<int> layers;     // from 1, ascending
+// Each of these adds to `errors` what is wrong.
+
+// A write of a text that is still to come.
+struct UploadPlan {
+  WriteRequest request;        // its change is a CreateRequest or an AppendRequest, without tokens
   std::optional<int> dropped;  // leading tokens of each window; unset: as the content's kind has it
   bool leading_newline = true;
 
@@ -25,11 +26,14 @@ struct MemoryPlan {
   int dropped_tokens(bool is_text) const { return dropped.value_or(!is_text || leading_newline ? 1 : 0); }
 };
 
-// Adds to `errors` what is wrong with the fields of `spec`.
-MemoryPlan ReadMemorySpec(const v1::CreateMemoryRequest::Spec& spec, const ModelConfig& config,
-                          FieldErrors& errors);
+// `replace`: the request is ReplaceMemory's.
+UploadPlan ReadSpec(const v1::CreateMemoryRequest::Spec& spec, bool replace, const ModelConfig& config,
+                    FieldErrors& errors);
+UploadPlan ReadSpec(const v1::AppendToMemoryRequest::Spec& spec, FieldErrors& errors);
 
-// Adds an error unless `reference` is `name` or `name@digest`.
+WriteRequest ReadForget(const v1::ForgetFromMemoryRequest& request, FieldErrors& errors);
+
+// Unless `reference` is `name` or `name@digest`.
 void CheckMemoryReference(const std::string& field, std::string_view reference, FieldErrors& errors);
 
 }  // namespace mtm
