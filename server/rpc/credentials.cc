@@ -58,8 +58,9 @@ class ReloadedCredentials final : public grpc::ServerCredentials {
     const std::lock_guard lock(mutex_);
     if (std::exchange(given_, true) && !Reload()) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
     const grpc_ssl_pem_key_cert_pair pair{material_.key.c_str(), material_.certificate.c_str()};
-    config = grpc_ssl_server_certificate_config_create(
-        material_.client_ca.empty() ? nullptr : material_.client_ca.c_str(), &pair, 1);
+    // gRPC wants a CA where no client is asked for a certificate too; it is not used then.
+    const std::string& ca = material_.client_ca.empty() ? material_.certificate : material_.client_ca;
+    config = grpc_ssl_server_certificate_config_create(ca.c_str(), &pair, 1);
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
 
