@@ -12,13 +12,18 @@
 #include <iterator>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "memory_store/half.h"
 #include "memory_store/memory_store.h"
+#include "memory_store/segment.h"
+#include "memory_store/segment_writer.h"
 
 namespace mtm {
 
@@ -74,68 +79,132 @@ struct TestMemory {
   std::vector<std::vector<float>> keys;    // [layers kept * n_head][n_tokens * head_dim]
   std::vector<std::vector<float>> values;  // as keys
 
-  explicit TestMemory(uint32_t seed, int64_t n_tokens = 7) {
+  explicit TestMemory(uint32_t seed, int64_t n_tokens = 7, DataType dtype = DataType::kF32) {
     spec = {.model_fingerprint = std::string(64, 'a'),
             .layers = {2, 5},
             .n_head = 3,
             .head_dim = 4,
-            .n_dropped = 1,
-            .n_tokens = n_tokens};
+            .leading = {198},
+            .dtype = dtype};
     std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
     for (int64_t i = 0; i < n_tokens; ++i) tokens.push_back(static_cast<int32_t>(random() % 50257));
     for (size_t i = 0; i < 6; ++i) {
-      keys.emplace_back(static_cast<size_t>(n_tokens) * 4);
-      values.emplace_back(static_cast<size_t>(n_tokens) * 4);
-      for (float& x : keys.back()) x = normal(random);
-      for (float& x : values.back()) x = normal(random);
+      keys.push_back(RandomRows(random, n_tokens));
+      values.push_back(RandomRows(random, n_tokens));
     }
   }
 
   // In windows of `window` rows, the last one shorter.
-  absl::Status WriteTo(MemoryWriter& writer, size_t window) const {
+  std::vector<PlannedWindow> Plan(size_t window) const {
+    std::vector<PlannedWindow> windows;
     for (size_t begin = 0; begin < tokens.size(); begin += window) {
-      const size_t n = std::min(window, tokens.size() - begin);
-      if (absl::Status status = writer.BeginWindow(std::span(tokens).subspan(begin, n)); !status.ok()) {
-        return status;
-      }
-      for (size_t i = 0; i < keys.size(); ++i) {
-        const absl::Status status = writer.Write(spec.layers[i / 3], static_cast<int>(i % 3),
-                                                 std::span(keys[i]).subspan(begin * 4, n * 4),
-                                                 std::span(values[i]).subspan(begin * 4, n * 4));
-        if (!status.ok()) return status;
-      }
+      windows.push_back(
+          {.n_tokens = static_cast<int64_t>(std::min(window, tokens.size() - begin)), .source = ""});
     }
-    return absl::OkStatus();
+    return windows;
+  }
+
+  // Writes the next window, with tokens [begin, begin + n), into a MemoryWriter or SegmentWriter.
+  template <typename Writer>
+  absl::Status WriteWindow(Writer& writer, size_t begin, size_t n) const {
+    absl::Status status = writer.BeginWindow(std::span(tokens).subspan(begin, n));
+    for (size_t i = 0; i < keys.size() && status.ok(); ++i) {
+      status = writer.Write(spec.layers[i / 3], static_cast<int>(i % 3),
+                            std::span(keys[i]).subspan(begin * 4, n * 4),
+                            std::span(values[i]).subspan(begin * 4, n * 4));
+    }
+    return status;
+  }
+
+  // All windows of Plan(window).
+  template <typename Writer>
+  absl::Status WriteTo(Writer& writer, size_t window) const {
+    absl::Status status;
+    for (size_t begin = 0; begin < tokens.size() && status.ok(); begin += window) {
+      status = WriteWindow(writer, begin, std::min(window, tokens.size() - begin));
+    }
+    return status;
   }
 
   absl::StatusOr<std::shared_ptr<const Memory>> CreateIn(MemoryStore& store, std::string_view name,
                                                          size_t window = 3) const {
-    absl::StatusOr<std::unique_ptr<MemoryWriter>> writer = store.Create(name, spec);
+    absl::StatusOr<std::unique_ptr<MemoryWriter>> writer = store.Create(name, spec, Plan(window));
     if (!writer.ok()) return writer.status();
     if (absl::Status status = WriteTo(**writer, window); !status.ok()) return status;
     return (*writer)->Commit();
   }
 
+  // Writes a segment of it all into the folder, under its digest, which it returns.
+  absl::StatusOr<std::string> WriteSegment(const std::filesystem::path& folder, size_t window = 3,
+                                           FileSystem* file_system = PosixFileSystem()) const {
+    std::filesystem::create_directories(folder);
+    absl::StatusOr<std::unique_ptr<SegmentWriter>> writer =
+        SegmentWriter::Create(*file_system, folder / "new.tmp", spec, Plan(window));
+    if (!writer.ok()) return writer.status();
+    if (absl::Status status = WriteTo(**writer, window); !status.ok()) return status;
+    absl::StatusOr<std::string> digest = (*writer)->Finish();
+    if (!digest.ok()) return digest;
+    std::filesystem::rename((*writer)->path(), folder / (*digest + ".mtm"));
+    (*writer)->Release();
+    return digest;
+  }
+
+  absl::StatusOr<std::shared_ptr<const Segment>> LoadSegment(const std::filesystem::path& folder,
+                                                             size_t window = 3) const {
+    const absl::StatusOr<std::string> digest = WriteSegment(folder, window);
+    if (!digest.ok()) return digest.status();
+    return Segment::Load(*PosixFileSystem(), folder / (*digest + ".mtm"), *digest);
+  }
+
+  // A part of it, as a memory of its own.
+  TestMemory Part(size_t begin, size_t n) const {
+    TestMemory part(*this);
+    const auto cut = [&](auto& numbers, size_t width) {
+      numbers = {numbers.begin() + static_cast<std::ptrdiff_t>(begin * width),
+                 numbers.begin() + static_cast<std::ptrdiff_t>((begin + n) * width)};
+    };
+    cut(part.tokens, 1);
+    for (auto& rows : part.keys) cut(rows, 4);
+    for (auto& rows : part.values) cut(rows, 4);
+    return part;
+  }
+
   // Is this, bit for bit, what `memory` holds?
   testing::AssertionResult IsIn(const Memory& memory) const {
-    if (!std::ranges::equal(memory.tokens(), tokens)) return testing::AssertionFailure() << "tokens differ";
-    if (memory.spec().layers != spec.layers || memory.spec().n_tokens != spec.n_tokens ||
-        memory.spec().model_fingerprint != spec.model_fingerprint ||
-        memory.spec().n_dropped != spec.n_dropped) {
-      return testing::AssertionFailure() << "specs differ";
-    }
+    if (memory.tokens() != tokens) return testing::AssertionFailure() << "tokens differ";
+    if (memory.spec() != spec) return testing::AssertionFailure() << "specs differ";
+    std::vector<float> stored_keys(tokens.size() * 4);
+    std::vector<float> stored_values(tokens.size() * 4);
     for (size_t i = 0; i < keys.size(); ++i) {
       const int layer = spec.layers[i / 3];
       const int head = static_cast<int>(i % 3);
-      if (!std::ranges::equal(memory.keys(layer, head), keys[i]) ||
-          !std::ranges::equal(memory.values(layer, head), values[i])) {
+      memory.CopyRows(layer, head, 0, stored_keys, stored_values);
+      if (stored_keys != keys[i] || stored_values != values[i]) {
         return testing::AssertionFailure() << "rows of layer " << layer << ", head " << head << " differ";
       }
     }
     return testing::AssertionSuccess();
   }
+
+ private:
+  // Numbers that F16 holds exactly, where that is the type.
+  std::vector<float> RandomRows(std::mt19937& random, int64_t n_tokens) const {
+    std::normal_distribution<float> normal;
+    std::vector<float> rows(static_cast<size_t>(n_tokens) * 4);
+    for (float& x : rows) {
+      x = normal(random);
+      if (spec.dtype == DataType::kF16) x = PortableHalfToFloat(PortableFloatToHalf(x));
+    }
+    return rows;
+  }
 };
+
+// The memory that these segments are, one after the other.
+inline std::shared_ptr<const Memory> MemoryOf(std::vector<std::shared_ptr<const Segment>> segments) {
+  MemoryInfo info{.name = "test", .spec = segments.front()->spec()};
+  for (const auto& segment : segments) info.n_tokens += segment->n_tokens();
+  return std::make_shared<const Memory>(std::move(info), std::move(segments));
+}
 
 }  // namespace mtm
 
