@@ -45,6 +45,10 @@ absl::StatusOr<Preamble> DecodePreamble(std::string_view magic, std::span<const 
   return preamble;
 }
 
+uint64_t AlignUp(uint64_t offset) {
+  return (offset + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
+}
+
 // A value of two bytes takes a hundred in memory: more than any header of ours has for its size is not
 // parsed.
 bool HasTooManyValues(std::string_view json) {
@@ -169,16 +173,20 @@ absl::StatusOr<std::vector<std::byte>> ReadHead(const File& file, std::string_vi
   return head;
 }
 
-uint64_t PlaceSections(std::vector<FileSection>& sections, uint64_t begin) {
-  const auto align_up = [](uint64_t offset) {
-    return (offset + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
-  };
-  uint64_t end = begin;
-  for (FileSection& section : sections) {
-    section.offset = align_up(end);
-    end = section.offset + section.size;
+uint64_t PlaceAfterHead(std::vector<FileSection>& sections,
+                        const std::function<uint64_t(uint64_t data_size)>& head_size) {
+  uint64_t begin = kSectionAlignment;
+  for (;;) {
+    uint64_t end = begin;
+    for (FileSection& section : sections) {
+      section.offset = end;
+      end = AlignUp(section.offset + section.size);
+    }
+    // Later offsets may have more digits, and lengthen the head.
+    const uint64_t needed = AlignUp(head_size(end));
+    if (needed <= begin) return end;
+    begin = needed;
   }
-  return align_up(end);
 }
 
 Json EncodeSections(const std::vector<FileSection>& sections) {

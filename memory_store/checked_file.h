@@ -58,8 +58,10 @@ absl::StatusOr<std::vector<std::byte>> ReadHead(const File& file, std::string_vi
 
 // ---- Sections.
 
-// Puts them one after the other, aligned, from `begin` on; returns the data's size.
-uint64_t PlaceSections(std::vector<FileSection>& sections, uint64_t begin);
+// Places them one after the other, aligned, behind a head that holds their offsets; returns the data's size.
+// `head_size` is called until it stays the same, with the sections placed and the data's size.
+uint64_t PlaceAfterHead(std::vector<FileSection>& sections,
+                        const std::function<uint64_t(uint64_t data_size)>& head_size);
 
 nlohmann::json EncodeSections(const std::vector<FileSection>& sections);
 

@@ -142,6 +142,8 @@ float ExactDistance(std::span<const float> a, std::span<const float> b) {
   return std::isnan(distance) ? std::numeric_limits<float>::infinity() : distance;
 }
 
-double RoundingUnit(size_t dim) { return std::numeric_limits<float>::epsilon() * (static_cast<double>(dim) + 8); }
+double RoundingUnit(size_t dim) {
+  return std::numeric_limits<float>::epsilon() * (static_cast<double>(dim) + 8);
+}
 
 }  // namespace mtm

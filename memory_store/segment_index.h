@@ -35,7 +35,8 @@ class SegmentIndex {
   static absl::StatusOr<std::shared_ptr<const SegmentIndex>> Build(const Segment& segment,
                                                                    const IndexOptions& options,
                                                                    const IndexProgress& progress = {});
-  // DATA_LOSS: missing, damaged, or not of this segment. Others as the file system's. Messages have the path.
+  // DATA_LOSS: missing, damaged, or not of this segment; FAILED_PRECONDITION: of another version. Others as
+  // the file system's. Messages have the path.
   static absl::StatusOr<std::shared_ptr<const SegmentIndex>> Load(FileSystem& file_system,
                                                                   const std::filesystem::path& path,
                                                                   const Segment& segment);

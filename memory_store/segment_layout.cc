@@ -140,13 +140,10 @@ SegmentLayout LayOut(MemorySpec spec, std::vector<MemoryWindow> windows) {
     add("keys", layer);
     add("values", layer);
   }
-  // The header holds the offsets, whose digits may lengthen it: place again until it fits before the first.
-  for (uint64_t begin = kSectionAlignment, previous = 0; begin != previous;) {
-    layout.data_size = PlaceSections(layout.sections, begin);
-    previous = begin;
-    const uint64_t head_size = EncodeHead(layout).size();
-    while (begin < head_size) begin += kSectionAlignment;
-  }
+  layout.data_size = PlaceAfterHead(layout.sections, [&layout](uint64_t data_size) {
+    layout.data_size = data_size;
+    return EncodeHead(layout).size();
+  });
   return layout;
 }
 
