@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 
 #include "memory_store/memory_store.h"
@@ -24,7 +25,14 @@ struct Backend {
   Engine& engine;
   MemoryMaker& maker;
   RpcCalls& calls;
-  Worker& worker;
+
+  // Two, so that whoever only waits for a memory to be loaded does not stand behind passes over whole
+  // memories.
+  Worker& worker;       // seconds at most: long texts, loading, changes, pieces of a transfer
+  Worker& long_worker;  // minutes: verification, indexes, the end of an import
+
+  std::stop_token draining;  // nothing new is taken, and streams without an end are ended
+  std::stop_token stopping;  // whatever is left is ended
   int64_t max_text_bytes;
   size_t max_queued_messages;  // of a stream, while its reader is slower than the engine
 };

@@ -68,6 +68,21 @@ class GenerateSink final : public GenerationSink {
   v1::GenerateResponse response_;
 };
 
+void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) {
+  if (rpc->cancelled()->load()) {
+    rpc->Fail(ClientLeft());
+    return;
+  }
+  auto checked = CheckGenerate(request, backend.info, backend.store);
+  const absl::Status status = checked.ok() ? CheckReplySize(checked->request) : checked.status();
+  if (!status.ok()) {
+    rpc->Fail(status);
+    return;
+  }
+  auto sink = std::make_shared<GenerateSink>(rpc, *checked, backend.info.tokenizer);
+  backend.engine.Generate(std::move(checked->request), std::move(sink));
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* Generate(Backend& backend, const grpc::ByteBuffer& bytes,
@@ -79,15 +94,17 @@ grpc::ServerUnaryReactor* Generate(Backend& backend, const grpc::ByteBuffer& byt
     rpc->Fail(request.status());
     return rpc;
   }
-  auto checked = CheckGenerate(*request, backend.info, backend.store);
-  const absl::Status status = checked.ok() ? CheckReplySize(checked->request) : checked.status();
-  if (!status.ok()) {
-    rpc->Fail(status);
-    return rpc;
-  }
-  auto sink = std::make_shared<GenerateSink>(rpc, *checked, backend.info.tokenizer);
-  backend.engine.Generate(std::move(checked->request), std::move(sink));
+  RunWithMemories(backend, request->memory_uses(),
+                  [rpc, request = *request, &backend] { Start(rpc, request, backend); });
   return rpc;
+}
+
+void RunWithMemories(Backend& backend, const MemoryUseProtos& uses, std::function<void()> start) {
+  if (WouldLoad(uses, backend.store)) {
+    backend.worker.Run(std::move(start));
+  } else {
+    start();
+  }
 }
 
 }  // namespace mtm

@@ -80,34 +80,31 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
   auto call = backend_.calls.Begin("Tokenize");
-  auto message = ReadRequest<v1::TokenizeRequest>(*call, *request);
-  auto* rpc = new UnaryRpc(std::move(call), response);
-  if (!message.ok()) {
-    rpc->Fail(message.status());
-  } else if (message->text().size() <= kShortText) {
-    rpc->ReplyOrFail(TokenizeText(*message, backend_.info));
-  } else {
-    backend_.worker.Run([rpc, text = *std::move(message), &model = backend_.info] {
-      rpc->ReplyOrFail(TokenizeText(text, model));
-    });
+  const auto answer = [&model = backend_.info](const v1::TokenizeRequest& message, RpcCall&) {
+    return TokenizeText(message, model);
+  };
+  if (request->Length() <= kShortText) {
+    return AnswerNow<v1::TokenizeRequest>(std::move(call), request, response, answer);
   }
-  return rpc;
+  return AnswerOn<v1::TokenizeRequest>(backend_.worker, std::move(call), request, response, answer);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext*,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  return AnswerNow<v1::DetokenizeRequest>(
-      backend_.calls.Begin("Detokenize"), request, response,
-      [this](const v1::DetokenizeRequest& message) { return DetokenizeIds(message, backend_.info); });
+  return AnswerNow<v1::DetokenizeRequest>(backend_.calls.Begin("Detokenize"), request, response,
+                                          [this](const v1::DetokenizeRequest& message, RpcCall&) {
+                                            return DetokenizeIds(message, backend_.info);
+                                          });
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext*,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  return AnswerNow<v1::GetModelRequest>(
-      backend_.calls.Begin("GetModel"), request, response,
-      [this](const v1::GetModelRequest&) { return absl::StatusOr<v1::Model>(DescribeModel(backend_)); });
+  return AnswerNow<v1::GetModelRequest>(backend_.calls.Begin("GetModel"), request, response,
+                                        [this](const v1::GetModelRequest&, RpcCall&) {
+                                          return absl::StatusOr<v1::Model>(DescribeModel(backend_));
+                                        });
 }
 
 }  // namespace mtm

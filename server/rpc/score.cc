@@ -44,23 +44,32 @@ class ScoreReply final : public ScoreSink {
   v1::ScoreResponse response_;
 };
 
+void Start(UnaryRpc* rpc, const v1::ScoreRequest& request, Backend& backend) {
+  if (rpc->cancelled()->load()) {
+    rpc->Fail(ClientLeft());
+    return;
+  }
+  auto checked = CheckScore(request, backend.info, backend.store);
+  if (!checked.ok()) {
+    rpc->Fail(checked.status());
+    return;
+  }
+  auto sink = std::make_shared<ScoreReply>(rpc, *checked, backend.info.tokenizer);
+  backend.engine.Score(std::move(checked->request), std::move(sink));
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* Score(Backend& backend, const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
   auto call = backend.calls.Begin("Score");
-  const auto proto = ReadRequest<v1::ScoreRequest>(*call, bytes);
+  const auto request = ReadRequest<v1::ScoreRequest>(*call, bytes);
   auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
-  if (!proto.ok()) {
-    rpc->Fail(proto.status());
+  if (!request.ok()) {
+    rpc->Fail(request.status());
     return rpc;
   }
-  auto checked = CheckScore(*proto, backend.info, backend.store);
-  if (!checked.ok()) {
-    rpc->Fail(checked.status());
-    return rpc;
-  }
-  auto sink = std::make_shared<ScoreReply>(rpc, *checked, backend.info.tokenizer);
-  backend.engine.Score(std::move(checked->request), std::move(sink));
+  RunWithMemories(backend, request->memory_uses(),
+                  [rpc, request = *request, &backend] { Start(rpc, request, backend); });
   return rpc;
 }
 

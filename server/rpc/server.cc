@@ -19,6 +19,13 @@ namespace {
 // For rpcs to hear of their end, after it was decided.
 constexpr absl::Duration kFarewell = absl::Seconds(1);
 
+// Loads and changes mostly wait for the disk: a few at once keep it busy, more would share it and all be
+// later.
+constexpr int kWorkerThreads = 4;
+
+// So that one long pass does not keep a short one waiting; each may take a core for itself.
+constexpr int kLongWorkerThreads = 2;
+
 // Both are settings of the process in gRPC, and not thread-safe.
 void EnablePlugins() {
   static const bool once = [] {
@@ -49,6 +56,8 @@ Server::Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& stor
       calls_(options_.observer),
       engine_(model, tokenizer, options_.engine),
       maker_(engine_, store),
+      worker_(kWorkerThreads),
+      long_worker_(kLongWorkerThreads),
       backend_{.model = model,
                .model_name = options_.model_name,
                .info = ModelInfo::Of(model.config(), model.fingerprint(), tokenizer),
@@ -57,6 +66,9 @@ Server::Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& stor
                .maker = maker_,
                .calls = calls_,
                .worker = worker_,
+               .long_worker = long_worker_,
+               .draining = draining_.get_token(),
+               .stopping = stopping_.get_token(),
                .max_text_bytes = options_.max_text_bytes,
                .max_queued_messages = static_cast<size_t>(options_.max_queued_messages)},
       inference_service_(backend_),
@@ -111,8 +123,10 @@ void Server::Shutdown() {
   if (server_ != nullptr) {
     SetServing(false);
     calls_.Drain();
+    draining_.request_stop();
     calls_.WaitUntilIdle(absl::Now() + absl::Milliseconds(options_.shutdown_grace_ms));
   }
+  stopping_.request_stop();
   maker_.Shutdown();
   engine_.Shutdown();
   if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kFarewell));

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -59,9 +60,9 @@ class Server {
   // Blocks until Shutdown is through.
   void Wait();
 
-  // Health turns to NOT_SERVING, new rpcs are refused with UNAVAILABLE, those under way have
-  // shutdown_grace_ms to finish, then they are ended with UNAVAILABLE. Returns when nothing runs any more.
-  // Idempotent.
+  // Health turns to NOT_SERVING, new rpcs are refused with UNAVAILABLE, WatchMemories ends so, the others
+  // under way have shutdown_grace_ms to finish, then they are ended with UNAVAILABLE. Returns when nothing
+  // runs any more. Idempotent.
   void Shutdown();
 
   RpcCalls& calls() { return calls_; }
@@ -75,7 +76,10 @@ class Server {
   RpcCalls calls_;
   Engine engine_;
   MemoryMaker maker_;
+  std::stop_source draining_;
+  std::stop_source stopping_;
   Worker worker_;
+  Worker long_worker_;
   Backend backend_;
   InferenceService inference_service_;
   MemoryService memory_service_;

@@ -22,12 +22,21 @@ class StreamSink final : public GenerationSink {
   StreamSink(Reactor* reactor, RpcCall* call, Backend& backend)
       : writer_(reactor, backend.max_queued_messages), call_(call), backend_(backend) {}
 
-  void Start(CheckedGeneration checked, std::shared_ptr<StreamSink> self) {
-    uses_ = checked.request.context.uses;
+  void Start(const v1::GenerateRequest& request, std::shared_ptr<StreamSink> self) {
+    if (IsCancelled()) {
+      Fail(ClientLeft());
+      return;
+    }
+    auto checked = CheckGenerate(request, backend_.info, backend_.store);
+    if (!checked.ok()) {
+      Fail(checked.status());
+      return;
+    }
+    uses_ = checked->request.context.uses;
     v1::StreamGenerateResponse event;
-    *event.mutable_started() = ToApplied(checked);
+    *event.mutable_started() = ToApplied(*checked);
     writer_.Write(SerializeMessage(event));
-    backend_.engine.Generate(std::move(checked.request), std::move(self));
+    backend_.engine.Generate(std::move(checked->request), std::move(self));
   }
 
   void Fail(const absl::Status& status) {
@@ -123,12 +132,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend, con
     sink->Fail(request.status());
     return reactor;
   }
-  auto checked = CheckGenerate(*request, backend.info, backend.store);
-  if (checked.ok()) {
-    sink->Start(*std::move(checked), sink);
-  } else {
-    sink->Fail(checked.status());
-  }
+  RunWithMemories(backend, request->memory_uses(),
+                  [sink, request = *request] { sink->Start(request, sink); });
   return reactor;
 }
 

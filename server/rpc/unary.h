@@ -12,9 +12,11 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "server/generation/stop_reasons.h"
 #include "server/rpc/messages.h"
 #include "server/rpc/rpc_calls.h"
 #include "server/rpc/status.h"
+#include "server/rpc/worker.h"
 
 namespace mtm {
 
@@ -69,17 +71,38 @@ absl::StatusOr<Request> ReadRequest(const RpcCall& call, const grpc::ByteBuffer&
   return request;
 }
 
-// Answers at once with what `function`, absl::StatusOr<some message>(const Request&), returns.
+// Answers with what `function`, absl::StatusOr<some message>(const Request&, RpcCall&), returns. At once:
 template <typename Request, typename Function>
 grpc::ServerUnaryReactor* AnswerNow(std::unique_ptr<RpcCall> call, const grpc::ByteBuffer* bytes,
                                     grpc::ByteBuffer* response, Function function) {
-  absl::StatusOr<Request> request = ReadRequest<Request>(*call, *bytes);
+  const absl::StatusOr<Request> request = ReadRequest<Request>(*call, *bytes);
   auto* rpc = new UnaryRpc(std::move(call), response);
   if (request.ok()) {
-    rpc->ReplyOrFail(function(*request));
+    rpc->ReplyOrFail(function(*request, rpc->call()));
   } else {
     rpc->Fail(request.status());
   }
+  return rpc;
+}
+
+// The same where it has to wait for the disk. It is not begun when the client has left by then.
+template <typename Request, typename Function>
+grpc::ServerUnaryReactor* AnswerOn(Worker& worker, std::unique_ptr<RpcCall> call,
+                                   const grpc::ByteBuffer* bytes, grpc::ByteBuffer* response,
+                                   Function function) {
+  absl::StatusOr<Request> request = ReadRequest<Request>(*call, *bytes);
+  auto* rpc = new UnaryRpc(std::move(call), response);
+  if (!request.ok()) {
+    rpc->Fail(request.status());
+    return rpc;
+  }
+  worker.Run([rpc, request = *std::move(request), function = std::move(function)] {
+    if (rpc->cancelled()->load()) {
+      rpc->Fail(ClientLeft());
+    } else {
+      rpc->ReplyOrFail(function(request, rpc->call()));
+    }
+  });
   return rpc;
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "memory_store/memory_store.h"
 
 namespace mtm {
 namespace {
@@ -46,6 +47,11 @@ bool IsFinite(const Value& value) {
 }
 
 }  // namespace
+
+void CheckName(const std::string& field, const std::string& name, FieldErrors& errors) {
+  const absl::Status status = CheckMemoryName(name);
+  if (!status.ok()) errors.Add(field, std::string(status.message()));
+}
 
 std::map<std::string, std::string> ReadLabels(const std::string& field,
                                               const google::protobuf::Map<std::string, std::string>& labels,

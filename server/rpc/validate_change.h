@@ -15,6 +15,9 @@ namespace mtm {
 
 // Each adds to `errors` what is wrong.
 
+// A name alone, without a digest.
+void CheckName(const std::string& field, const std::string& name, FieldErrors& errors);
+
 // At most 64, keys `[a-z0-9][a-z0-9._/-]{0,62}`, values of at most 256 bytes.
 std::map<std::string, std::string> ReadLabels(const std::string& field,
                                               const google::protobuf::Map<std::string, std::string>& labels,

@@ -124,7 +124,7 @@ std::vector<int32_t> ReadContinuation(const v1::ScoreRequest& proto, const Model
 }  // namespace
 
 absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto, const ModelInfo& model,
-                                                const MemoryStore& store) {
+                                                MemoryStore& store) {
   FieldErrors errors;
   CheckedGeneration checked;
   Context& context = checked.request.context;
@@ -150,7 +150,7 @@ absl::Status CheckReplySize(const GenerationRequest& request) {
 }
 
 absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
-                                        const MemoryStore& store) {
+                                        MemoryStore& store) {
   FieldErrors errors;
   CheckedScore checked{.leading_newline = LeadingNewline(proto)};
   ScoreRequest& request = checked.request;

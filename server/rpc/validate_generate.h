@@ -20,7 +20,7 @@ struct CheckedGeneration {
 // INVALID_ARGUMENT: every field at fault, as BadRequest. Then NOT_FOUND, DATA_LOSS and FAILED_PRECONDITION as
 // FindMemories.
 absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto, const ModelInfo& model,
-                                                const MemoryStore& store);
+                                                MemoryStore& store);
 
 // Generate gathers its whole reply. INVALID_ARGUMENT: more than is kept until it is sent.
 absl::Status CheckReplySize(const GenerationRequest& request);
@@ -32,7 +32,7 @@ struct CheckedScore {
 
 // The same for a ScoreRequest.
 absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
-                                        const MemoryStore& store);
+                                        MemoryStore& store);
 
 }  // namespace mtm
 

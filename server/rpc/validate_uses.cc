@@ -132,7 +132,11 @@ std::vector<MemoryUse> ReadMemoryUses(const MemoryUseProtos& protos, const Model
   return uses;
 }
 
-absl::Status FindMemories(const MemoryUseProtos& protos, const MemoryStore& store, const ModelInfo& model,
+bool WouldLoad(const MemoryUseProtos& protos, const MemoryStore& store) {
+  return std::ranges::any_of(protos, [&](const v1::MemoryUse& use) { return store.WouldLoad(use.memory()); });
+}
+
+absl::Status FindMemories(const MemoryUseProtos& protos, MemoryStore& store, const ModelInfo& model,
                           std::vector<MemoryUse>& uses) {
   for (int i = 0; i < protos.size(); ++i) {
     auto memory = store.Get(protos[i].memory());

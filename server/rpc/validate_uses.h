@@ -22,9 +22,13 @@ using MemoryUseProtos = google::protobuf::RepeatedPtrField<v1::MemoryUse>;
 std::vector<MemoryUse> ReadMemoryUses(const MemoryUseProtos& protos, const ModelConfig& config,
                                       FieldErrors& errors);
 
-// Finds the memory of each use. NOT_FOUND and DATA_LOSS as MemoryStore::Get; FAILED_PRECONDITION: made by
-// another model, or a layer that it does not keep.
-absl::Status FindMemories(const MemoryUseProtos& protos, const MemoryStore& store, const ModelInfo& model,
+// Whether FindMemories would have to load one of them, which is not for gRPC's threads.
+bool WouldLoad(const MemoryUseProtos& protos, const MemoryStore& store);
+
+// Finds the memory of each use, and loads those that are not resident. NOT_FOUND, DATA_LOSS and
+// RESOURCE_EXHAUSTED as MemoryStore::Get; FAILED_PRECONDITION: made by another model, or a layer that it does
+// not keep.
+absl::Status FindMemories(const MemoryUseProtos& protos, MemoryStore& store, const ModelInfo& model,
                           std::vector<MemoryUse>& uses);
 
 // Layers from 1, ascending, each of them once. Adds to `errors` what is not.
