@@ -2,9 +2,17 @@
 #include "server/options.h"
 
 #include <grpcpp/grpcpp.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 
 namespace mtm {
 namespace {
@@ -19,14 +27,95 @@ A config file has the flags of a command under its name; flags on the command li
   model = "/srv/models/gpt2"
   store = "/var/lib/mtm"
   listen = "127.0.0.1:50051"
-  max-text-bytes = 67108864
+  max-text-bytes = "64MiB"
+  max-resident-bytes = "8GiB"
+  quota = ["*:memories=100", "team:memories=1000,bytes=50GiB"]
   shutdown-grace-ms = 10000
 )";
+
+constexpr int64_t kDefaultScrubBytes = 20'000'000;
+
+[[noreturn]] void BadQuota(const std::string& quota, const std::string& reason) {
+  throw CLI::ValidationError("--quota", absl::StrCat("'", quota, "': ", reason));
+}
+
+// 8GiB is 2^33, 8GB 8 * 10^9.
+CLI::AsSizeValue Size() { return CLI::AsSizeValue(/*kb_is_1000=*/true); }
+
+// "team:memories=10,tokens=1000000,bytes=5GiB"; what is not named is not limited.
+void AddQuota(const std::string& text, StoreOptions& options) {
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos) BadQuota(text, "must be NAMESPACE:memories=N,tokens=N,bytes=N");
+  const std::string name = text.substr(0, colon);
+  if (!name.empty() && name != "*" && (name.find('/') != std::string::npos || !CheckMemoryName(name).ok())) {
+    BadQuota(text, "the namespace must be the first part of a name, empty for names without one, or *");
+  }
+  NamespaceQuota quota;
+  const std::map<std::string, int64_t*> limits = {
+      {"memories", &quota.max_memories}, {"tokens", &quota.max_tokens}, {"bytes", &quota.max_bytes}};
+  for (const std::string& part : CLI::detail::split(text.substr(colon + 1), ',')) {
+    const size_t equals = std::min(part.find('='), part.size());
+    const auto limit = limits.find(part.substr(0, equals));
+    if (limit == limits.end()) BadQuota(text, "limits are memories, tokens and bytes");
+    std::string value = part.substr(std::min(equals + 1, part.size()));
+    const std::string error = Size()(value);
+    if (!error.empty() || !absl::SimpleAtoi(value, limit->second) || *limit->second < 0) {
+      BadQuota(text, absl::StrCat(limit->first, " must be a number from 0 on, as 1000 or 5GiB"));
+    }
+  }
+  if (name == "*") {
+    options.default_quota = quota;
+  } else {
+    options.quotas[name] = quota;
+  }
+}
 
 std::string Version() {
   return std::string("mtm_server " MTM_VERSION ", built with LibTorch " MTM_LIBTORCH_VERSION
                      ", FAISS " MTM_FAISS_VERSION "; gRPC ") +
          grpc::Version();
+}
+
+// Half of the machine's memory: the other half is for the model, and for what is mapped while it is in use.
+int64_t DefaultResidentBytes() {
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE) / 2;
+}
+
+void AddStore(CLI::App& serve, StoreOptions& options) {
+  const CLI::Range versions(1, 1000);
+  const CLI::Range at_least_one(int64_t{1}, std::numeric_limits<int64_t>::max());
+  serve.add_flag("--store-read-only", options.read_only,
+                 "Take no lock and change nothing; another process may write to the folder");
+  serve
+      .add_option("--max-versions", options.max_versions,
+                  "Versions kept of each memory, with the current one")
+      ->check(versions)
+      ->capture_default_str();
+  options.max_resident_bytes = DefaultResidentBytes();
+  serve
+      .add_option("--max-resident-bytes", options.max_resident_bytes,
+                  "Bytes of memories kept loaded, as 8GiB; default: half of the machine's memory")
+      ->transform(Size())
+      ->check(at_least_one);
+  serve
+      .add_option("--index-min-tokens", options.index.min_tokens,
+                  "Parts of a memory from this many tokens on are searched by an approximate index")
+      ->check(at_least_one)
+      ->capture_default_str();
+  options.scrub_bytes_per_second = kDefaultScrubBytes;
+  serve
+      .add_option("--scrub-bytes-per-second", options.scrub_bytes_per_second,
+                  "Bytes a second read to check the memories in the background, as 20MB; 0: none")
+      ->transform(Size())
+      ->capture_default_str();
+  serve
+      .add_option_function<std::vector<std::string>>(
+          "--quota",
+          [&options](const std::vector<std::string>& quotas) {
+            for (const std::string& quota : quotas) AddQuota(quota, options);
+          },
+          "What a namespace may hold; `*` is each that has no quota of its own. Repeatable")
+      ->type_name("NAMESPACE:memories=N,tokens=N,bytes=N");
 }
 
 void AddServe(CLI::App& app, ServeOptions& options) {
@@ -36,6 +125,7 @@ void AddServe(CLI::App& app, ServeOptions& options) {
   serve.add_option("--model", options.model, "Hugging Face GPT-2 folder")->required();
   serve.add_option("--store", options.store, "Folder of memories; made where it does not exist")
       ->capture_default_str();
+  AddStore(serve, options.memories);
   serve.add_option("--listen", server.listen_address, "Address and port; port 0 takes a free one")
       ->capture_default_str();
   serve.add_option("--port-file", options.port_file, "File that gets the port once the server is ready");
@@ -44,9 +134,11 @@ void AddServe(CLI::App& app, ServeOptions& options) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   serve.add_option("--max-message-bytes", server.max_message_bytes, "Longest message from a client")
+      ->transform(Size())
       ->check(at_least_one)
       ->capture_default_str();
   serve.add_option("--max-text-bytes", server.max_text_bytes, "Longest text that a memory is made of")
+      ->transform(Size())
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->capture_default_str();
   serve.add_option("--shutdown-grace-ms", server.shutdown_grace_ms, "Time for requests under way to finish")

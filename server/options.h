@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "memory_store/memory_store.h"
 #include "server/rpc/server.h"
 
 namespace mtm {
@@ -17,6 +18,7 @@ struct ServeOptions {
   int threads = 0;                  // of a forward pass on the CPU; 0: one a core
   std::filesystem::path port_file;  // gets the port when the server is ready; empty: none
   std::string log_level = "info";   // as spdlog names them
+  StoreOptions memories;
   ServerOptions server;
 };
 

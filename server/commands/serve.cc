@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/commands/commands.h"
@@ -92,10 +93,19 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ServeOptions& options) {
 
 absl::StatusOr<std::unique_ptr<MemoryStore>> OpenStore(const ServeOptions& options) {
   const absl::Time start = absl::Now();
-  auto store = MemoryStore::Open(options.store);
+  auto store = MemoryStore::Open(options.store, options.memories);
   if (!store.ok()) return store.status();
-  spdlog::info("event=store_opened memories={} damaged={} seconds={:.3f}", (*store)->List().size(),
-               (*store)->ListDamaged().size(), SecondsSince(start));
+  int quarantined = 0;
+  for (const auto& [name, record] : *(*store)->catalog()) {
+    if (record->state != MemoryState::kQuarantined) continue;
+    ++quarantined;
+    spdlog::warn("event=memory_quarantined memory={} reason=\"{}\"", name, absl::CEscape(record->reason));
+  }
+  spdlog::info(
+      "event=store_opened memories={} quarantined={} resident_bytes={} max_resident_bytes={} read_only={} "
+      "seconds={:.3f}",
+      (*store)->catalog()->size(), quarantined, (*store)->resident_bytes(),
+      options.memories.max_resident_bytes, options.memories.read_only, SecondsSince(start));
   return store;
 }
 
