@@ -12,11 +12,11 @@
 #include "memory_store/digest.h"
 #include "memory_store/transfer.h"
 #include "mtm/v1/memory_service.pb.h"
-#include "server/rpc/convert.h"
 #include "server/rpc/field_errors.h"
 #include "server/rpc/memory_streams.h"
 #include "server/rpc/response_stream.h"
 #include "server/rpc/validate_change.h"
+#include "server/rpc/write_stream.h"
 
 namespace mtm {
 namespace {
@@ -105,7 +105,7 @@ class Import final : public ResponseStream<BidiReactor>, public std::enable_shar
     if (const auto earlier = backend_.store.FindWrite(options_.request_id)) {
       if (earlier->digest.empty()) return FieldError("spec.request_id", "is that of a deletion");
       // The bytes need not come a second time.
-      FinishWithMemory(absl::StrCat(earlier->name, "@", earlier->digest));
+      FinishWithMemory(*earlier);
       return absl::OkStatus();
     }
     auto writer = backend_.store.Import(spec.name(), spec.digest(), spec.total_bytes());
@@ -132,7 +132,7 @@ class Import final : public ResponseStream<BidiReactor>, public std::enable_shar
       return;
     }
     writer_ = nullptr;
-    FinishWithMemory(absl::StrCat((*memory)->info().name, "@", (*memory)->info().digest));
+    FinishWithMemory({.name = (*memory)->info().name, .digest = (*memory)->info().digest});
   }
 
   void Fail(const absl::Status& status) {
@@ -140,14 +140,11 @@ class Import final : public ResponseStream<BidiReactor>, public std::enable_shar
     Finish(status);
   }
 
-  void FinishWithMemory(const std::string& reference) {
-    const auto record = backend_.store.Find(reference);
-    if (record.ok()) {
-      v1::ImportMemoryResponse event;
-      *event.mutable_memory() = ToProto(**record, /*with_versions=*/false);
-      Write(event);
-    }
-    Finish(record.status());
+  void FinishWithMemory(const WriteResult& result) {
+    v1::ImportMemoryResponse event;
+    *event.mutable_memory() = DescribeResult(backend_.store, result);
+    Write(event);
+    Finish(absl::OkStatus());
   }
 
   static absl::Status SpecMissing() {
