@@ -122,11 +122,19 @@ void MemoryMaker::Make(Job& job) {
 }
 
 absl::Status MemoryMaker::Check(Job& job) {
-  const std::lock_guard lock(mutex_);
-  if (shutdown_) return ShuttingDown();
-  job.abandoned =
-      !job.detached && std::ranges::all_of(job.sinks, [](const auto& sink) { return sink->IsCancelled(); });
-  return job.abandoned ? ClientLeft() : absl::OkStatus();
+  std::vector<std::shared_ptr<WriteSink>> left;
+  {
+    const std::lock_guard lock(mutex_);
+    if (shutdown_) return ShuttingDown();
+    const auto gone =
+        std::ranges::partition(job.sinks, [](const auto& sink) { return !sink->IsCancelled(); });
+    job.abandoned = !job.detached && gone.size() == job.sinks.size();
+    if (job.abandoned) return ClientLeft();
+    left.assign(gone.begin(), gone.end());
+    job.sinks.erase(gone.begin(), gone.end());
+  }
+  for (const auto& sink : left) sink->OnDone(ClientLeft());
+  return absl::OkStatus();
 }
 
 void MemoryMaker::OnProgress(const Job& job, int64_t done, int64_t total) {

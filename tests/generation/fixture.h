@@ -11,12 +11,13 @@
 
 #include "memory_store/memory_store.h"
 #include "server/generation/engine.h"
+#include "server/generation/make_memory.h"
 #include "server/generation/memory_maker.h"
 #include "server/model/model.h"
 
 namespace mtm {
 
-// The tiny golden model, and a store in a folder of its own.
+// The tiny golden model, with windows of 48 - 1 tokens, and a store in a folder of its own.
 class GenerationTest : public ::testing::Test {
  protected:
   GenerationTest() {
@@ -38,12 +39,23 @@ class GenerationTest : public ::testing::Test {
     return tokens;
   }
 
-  static MemoryRequest Request(const std::string& name, int n_tokens) {
+  static CreateRequest Request(const std::string& name, int n_tokens) {
     return {.name = name, .leading = {198}, .tokens = Tokens(n_tokens, 5), .layers = {1, 2, 3, 4}};
   }
 
   std::shared_ptr<const Memory> Remember(const std::string& name, int n_tokens) {
     return MakeMemory(*model_, *store_, Request(name, n_tokens)).value();
+  }
+
+  // Any change, on this thread.
+  absl::StatusOr<std::shared_ptr<const Memory>> Change(const MemoryChange& change) {
+    const auto step = [&](Sequence& sequence) {
+      Sequence* const batch[] = {&sequence};
+      return model_->Step(batch);
+    };
+    return MakeMemory(
+        *model_, nullptr, *store_, {.change = change},
+        {.step = step, .check = [] { return absl::OkStatus(); }, .progress = [](int64_t, int64_t) {}});
   }
 
   std::filesystem::path folder_;
