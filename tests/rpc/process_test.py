@@ -105,7 +105,8 @@ class ProcessTest(FolderTest):
             server.stop()
         log = server.log()
         self.assertRegex(log, r"event=model_loaded model=small fingerprint=[0-9a-f]{64} layers=4 ")
-        self.assertRegex(log, r"event=store_opened memories=0 damaged=0 seconds=")
+        self.assertRegex(log, r"event=store_opened memories=0 quarantined=0 resident_bytes=0 max_resident_bytes=\d+ "
+                              r"read_only=false seconds=")
         self.assertRegex(log, rf"event=serving address=127.0.0.1:{server.port} ")
         self.assertRegex(log, r"rpc=Tokenize status=OK .*seconds=")
         self.assertNotIn("xyzzy", log)
@@ -121,6 +122,73 @@ class ProcessTest(FolderTest):
             self.assertEqual(raised.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
         config.write_text("[serve]\nmax-txt-bytes = 5\n")
         self.assertEqual(run("serve", "--config", config, "--model", model, "--store", "x").returncode, 2)
+
+    def create(self, server, name, text=b"Cats sleep."):
+        spec = memory_pb.CreateMemoryRequest.Spec(name=name)
+        return list(memory_grpc.MemoryServiceStub(server.channel).CreateMemory(iter(
+            [memory_pb.CreateMemoryRequest(spec=spec), memory_pb.CreateMemoryRequest(text=text)])))[-1].memory
+
+    def test_quotas_and_versions_come_from_the_options(self):
+        config = self.folder / "mtm.toml"
+        config.write_text('[serve]\nquota = ["*:memories=1", "team:memories=2,tokens=10,bytes=1GiB"]\n'
+                          'max-versions = 1\nmax-resident-bytes = "64MiB"\nindex-min-tokens = 5000\n'
+                          'scrub-bytes-per-second = "1MB"\n')
+        with server_process.Server(self.folder, model, "--config", str(config), "--quota", ":memories=1") as server:
+            self.assertIn("max_resident_bytes=67108864 ", server.log())
+            for name in ("cats", "other/cats", "team/cats"):
+                self.create(server, name)
+            self.assertRegex(server.log(), r"rpc=CreateMemory memory=team/cats@[0-9a-f]{64} status=OK ")
+            for name in ("dogs", "other/dogs"):
+                with self.assertRaises(grpc.RpcError) as raised:
+                    self.create(server, name)
+                self.assertEqual(raised.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+            with self.assertRaises(grpc.RpcError) as raised:
+                self.create(server, "team/dogs", b"word " * 20)
+            self.assertEqual(raised.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+            self.create(server, "team/dogs")
+
+    def test_wrong_quotas_are_refused_in_words(self):
+        for quota, words in (("team", "must be NAMESPACE:"), ("a/b:memories=1", "namespace"),
+                             ("team:rows=1", "memories, tokens and bytes"), ("team:tokens=many", "tokens must be"),
+                             ("team:tokens=-1", "tokens must be"), ("team:", "memories, tokens and bytes")):
+            result = run("serve", "--model", model, "--store", self.folder / "store", "--quota", quota)
+            self.assertEqual(result.returncode, 2, quota)
+            self.assertRegex(result.stderr, r"^mtm_server: [^\n]+\n$")
+            self.assertIn(words, result.stderr)
+        for arguments in (["--max-resident-bytes", "0"], ["--max-resident-bytes", "many"], ["--max-versions", "0"],
+                          ["--scrub-bytes-per-second", "-1"], ["--index-min-tokens", "0"]):
+            result = run("serve", "--model", model, "--store", self.folder / "store", *arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+
+    def test_a_second_server_may_read_along(self):
+        with server_process.Server(self.folder, model) as server:
+            self.create(server, "cats")
+            reader_folder = self.folder / "reader"
+            reader_folder.mkdir()
+            with server_process.Server(reader_folder, model, "--store-read-only", store=server.store) as reader:
+                stub = memory_grpc.MemoryServiceStub(reader.channel)
+                self.assertIn("read_only=true", reader.log())
+                watch = stub.WatchMemories(memory_pb.WatchMemoriesRequest())
+                self.assertEqual(next(watch).updated.name, "cats")
+                with self.assertRaises(grpc.RpcError) as raised:
+                    stub.DeleteMemory(memory_pb.DeleteMemoryRequest(name="cats"))
+                self.assertEqual(raised.exception.code(), grpc.StatusCode.FAILED_PRECONDITION)
+                self.create(server, "dogs")
+                self.assertEqual([next(watch).WhichOneof("event"), next(watch).updated.name], ["synced", "dogs"])
+                watch.cancel()
+
+    def test_quarantined_memories_are_logged_at_start(self):
+        with server_process.Server(self.folder, model) as server:
+            self.create(server, "cats")
+            self.create(server, "dogs", b"Dogs run.")
+            digest = memory_grpc.MemoryServiceStub(server.channel).GetMemory(
+                memory_pb.GetMemoryRequest(name="cats")).digest
+        file = server.store / "segments" / f"{digest}.mtm"
+        with open(file, "r+b") as segment:
+            segment.truncate(file.stat().st_size - 1)
+        with server_process.Server(self.folder, model) as server:
+            self.assertRegex(server.log(), rf'event=memory_quarantined memory=cats reason="[^"]*{digest}')
+            self.assertRegex(server.log(), r"event=store_opened memories=2 quarantined=1 ")
 
     def test_exit_codes(self):
         for arguments in ([], ["serve"], ["no-such-command"], ["serve", "--threads", "x"],
@@ -223,7 +291,7 @@ class ImportReferenceTest(FolderTest):
         with server_process.Server(self.folder, model) as server:
             memory = memory_grpc.MemoryServiceStub(server.channel).GetMemory(
                 memory_pb.GetMemoryRequest(name="cats_store"))
-            self.assertEqual((memory.token_count, memory.dropped_token_count), (5, 1))
+            self.assertEqual((memory.token_count, list(memory.leading_token_ids)), (5, [198]))
             self.assertEqual(list(memory.layers), [1, 2, 3, 4])
             request = v1.GenerateRequest(prompt="Dogs", memory_uses=[v1.MemoryUse(memory="cats_store")])
             request.parameters.trace.max_entries = 1000

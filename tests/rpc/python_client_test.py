@@ -12,7 +12,7 @@ import server_process
 
 
 def setUpModule():
-    global scratch, server, inference, memories, v1, memory_pb, health_pb, health, reflection_pb, reflection
+    global scratch, server, inference, memories, v1, memory_types, memory_pb, health_pb, health, reflection_pb, reflection
     scratch = server_process.Scratch()
     unittest.addModuleCleanup(scratch.__exit__, None, None, None)
     folder = scratch.__enter__()
@@ -24,6 +24,7 @@ def setUpModule():
     from grpc.reflection.v1alpha import reflection_pb2_grpc
     from mtm.v1 import inference_service_pb2 as v1
     from mtm.v1 import inference_service_pb2_grpc
+    from mtm.v1 import memory_pb2 as memory_types
     from mtm.v1 import memory_service_pb2 as memory_pb
     from mtm.v1 import memory_service_pb2_grpc
     server = server_process.Server(folder, server_process.write_model(folder / "small"))
@@ -88,6 +89,7 @@ class PythonClientTest(unittest.TestCase):
         answer = inference.Generate(v1.GenerateRequest(
             prompt="Dogs", memory_uses=[v1.MemoryUse(memory="cats", layers=[2, 3], k=2)],
             parameters=v1.GenerationParameters(max_tokens=5, top_logprobs=3, trace=v1.TraceOptions())))
+        self.assertEqual(list(answer.applied.memory_searches), [v1.MEMORY_SEARCH_EXACT])
         use = answer.applied.memory_uses[0]
         self.assertEqual(use.memory, f"cats@{self.cats.digest}")
         self.assertEqual((use.method, use.k, use.memory_fraction, use.bookkeeping_fraction, use.score_scale,
@@ -125,11 +127,13 @@ class PythonClientTest(unittest.TestCase):
         self.assertTrue(all(a.tokens_done <= b.tokens_done for a, b in zip(progress, progress[1:])))
         self.assertEqual({p.tokens_total for p in progress}, {events[-1].memory.token_count})
         memory = memories.GetMemory(memory_pb.GetMemoryRequest(name="team/long"))
+        self.assertEqual([version.digest for version in memory.versions], [memory.digest])
+        del memory.versions[:]
         self.assertEqual(memory, events[-1].memory)
         self.assertEqual(list(memory.layers), [1, 4])
         self.assertIn(memory, memories.ListMemories(memory_pb.ListMemoriesRequest()).memories)
-        self.assertEqual(memory, memories.GetMemory(
-            memory_pb.GetMemoryRequest(name=f"team/long@{memory.digest[:10]}")))
+        self.assertEqual(memory.digest, memories.GetMemory(
+            memory_pb.GetMemoryRequest(name=f"team/long@{memory.digest[:10]}")).digest)
         memories.DeleteMemory(memory_pb.DeleteMemoryRequest(name="team/long"))
         self.assert_fails(grpc.StatusCode.NOT_FOUND,
                           lambda: memories.GetMemory(memory_pb.GetMemoryRequest(name="team/long")))
@@ -140,7 +144,7 @@ class PythonClientTest(unittest.TestCase):
             for i in range(3):
                 yield memory_pb.CreateMemoryRequest(token_ids=memory_pb.TokenIdChunk(ids=[i, i + 1]))
         memory = list(memories.CreateMemory(messages()))[-1].memory
-        self.assertEqual((memory.token_count, memory.dropped_token_count), (5, 1))
+        self.assertEqual((memory.token_count, list(memory.leading_token_ids)), (5, [0]))
 
     def test_errors_of_memories(self):
         invalid = grpc.StatusCode.INVALID_ARGUMENT
@@ -227,6 +231,120 @@ class PythonClientTest(unittest.TestCase):
         self.assertLessEqual({"mtm.v1.InferenceService", "mtm.v1.MemoryService", "grpc.health.v1.Health",
                               "grpc.reflection.v1alpha.ServerReflection"}, names)
         self.assertIn(v1.DESCRIPTOR.serialized_pb, described.file_descriptor_response.file_descriptor_proto)
+
+
+class MemoryLifeTest(unittest.TestCase):
+    """Every rpc that changes, moves or watches memories, each on names of its own."""
+
+    def make(self, name, text="Cats sleep all day. Dogs run after them.", **spec):
+        return list(memories.CreateMemory(create(name, text, **spec)))[-1].memory
+
+    def get(self, name):
+        return memories.GetMemory(memory_pb.GetMemoryRequest(name=name))
+
+    def assert_not_found(self, name):
+        with self.assertRaises(grpc.RpcError) as raised:
+            self.get(name)
+        self.assertEqual(raised.exception.code(), grpc.StatusCode.NOT_FOUND)
+
+    def append(self, name, text, source):
+        def messages():
+            yield memory_pb.AppendToMemoryRequest(spec=memory_pb.AppendToMemoryRequest.Spec(name=name, source=source))
+            yield memory_pb.AppendToMemoryRequest(text=text)
+        return list(memories.AppendToMemory(messages()))[-1].memory
+
+    def test_versions(self):
+        first = self.make("life/versions", source="first")
+        appended = self.append("life/versions", b"Mice hide from both.", "second")
+        self.assertGreater(appended.token_count, first.token_count)
+        self.assertEqual([source.label for source in appended.sources], ["first", "second"])
+        self.assertEqual(sum(source.token_count for source in appended.sources), appended.token_count)
+        forget = memory_pb.ForgetFromMemoryRequest(name=f"life/versions@{appended.digest}", source="first")
+        forgotten = list(memories.ForgetFromMemory(forget))[-1].memory
+        self.assertEqual([source.label for source in forgotten.sources], ["second"])
+        replaced = list(memories.ReplaceMemory(create("life/versions", "Nothing of it.")))[-1].memory
+        digests = [first.digest, appended.digest, forgotten.digest, replaced.digest]
+        self.assertEqual([version.digest for version in self.get("life/versions").versions], digests)
+        back = memories.RollbackMemory(memory_pb.RollbackMemoryRequest(name="life/versions", digest=first.digest[:8]))
+        self.assertEqual((back.digest, self.get("life/versions").digest), (first.digest, first.digest))
+        self.assertEqual(self.get(f"life/versions@{replaced.digest}").token_count, replaced.token_count)
+
+    def test_a_write_is_watched_by_its_id(self):
+        options = memory_pb.WriteOptions(request_id="watched", detached=True)
+        events = list(memories.CreateMemory(create("life/detached", "word " * 500, options=options)))
+        self.assertEqual(events[-1].accepted.request_id, "watched")
+        for _ in range(2):
+            watched = list(memories.WatchWrite(memory_pb.WatchWriteRequest(request_id="watched")))
+            self.assertEqual(watched[-1].memory.digest, self.get("life/detached").digest)
+
+    def test_copies_labels_and_deletion(self):
+        made = self.make("life/a", labels={"stage": "draft"})
+        copy = memories.CopyMemory(memory_pb.CopyMemoryRequest(source="life/a", destination="life/b", request_id="c"))
+        self.assertEqual((copy.name, copy.digest), ("life/b", made.digest))
+        update = memory_pb.UpdateMemoryRequest(name="life/a")
+        update.labels.labels["stage"] = "live"
+        update.metadata.update({"by": ["hand", 7]})
+        updated = memories.UpdateMemory(update)
+        self.assertEqual((dict(updated.labels), list(updated.metadata["by"])), ({"stage": "live"}, ["hand", 7]))
+        self.assertEqual(self.get("life/a").digest, made.digest)
+        for _ in range(2):
+            memories.DeleteMemory(memory_pb.DeleteMemoryRequest(name="life/b", request_id="d"))
+        self.assert_not_found("life/b")
+
+    def test_lists_are_filtered_and_paged(self):
+        for name in ("paged/a", "paged/b", "paged/c"):
+            self.make(name, labels={"paged": "yes"})
+        memory_filter = memory_pb.MemoryFilter(name_prefix="paged/", labels={"paged": "yes"})
+        names, token = [], ""
+        while True:
+            page = memories.ListMemories(memory_pb.ListMemoriesRequest(
+                page_size=2, page_token=token, filter=memory_filter))
+            names += [memory.name for memory in page.memories]
+            token = page.next_page_token
+            if not token:
+                break
+        self.assertEqual(names, ["paged/a", "paged/b", "paged/c"])
+
+    def test_changes_are_watched(self):
+        self.make("watched/a")
+        watch = memories.WatchMemories(memory_pb.WatchMemoriesRequest(
+            filter=memory_pb.MemoryFilter(name_prefix="watched/")))
+        self.assertEqual(next(watch).updated.name, "watched/a")
+        self.assertEqual(next(watch).WhichOneof("event"), "synced")
+        memories.DeleteMemory(memory_pb.DeleteMemoryRequest(name="watched/a"))
+        self.assertEqual(next(watch).deleted, "watched/a")
+        watch.cancel()
+
+    def test_loading_and_checking(self):
+        made = self.make("life/checked")
+        state = memories.UnloadMemory(memory_pb.UnloadMemoryRequest(name="life/checked")).state
+        self.assertEqual(state, memory_types.Memory.STATE_ON_DISK)
+        loaded = memories.LoadMemory(memory_pb.LoadMemoryRequest(name="life/checked"))
+        self.assertEqual((loaded.state, loaded.digest), (memory_types.Memory.STATE_RESIDENT, made.digest))
+        for events in (memories.VerifyMemory(memory_pb.VerifyMemoryRequest(name="life/checked")),
+                       memories.RebuildIndex(memory_pb.RebuildIndexRequest(name="life/checked"))):
+            self.assertEqual(list(events)[-1].memory.digest, made.digest)
+
+    def test_a_memory_is_exported_and_imported(self):
+        made = self.make("life/exported", "word " * 3000)
+        header, *parts = memories.ExportMemory(memory_pb.ExportMemoryRequest(name="life/exported"))
+        data = b"".join(part.data for part in parts)
+        self.assertEqual((header.header.digest, header.header.total_bytes), (made.digest, len(data)))
+        self.assertEqual(b"".join(part.data for part in memories.ExportMemory(
+            memory_pb.ExportMemoryRequest(name="life/exported", offset=1000))), data[1000:])
+        spec = memory_pb.ImportMemoryRequest.Spec(name="life/imported", digest=made.digest, total_bytes=len(data))
+        resumed = threading.Event()
+
+        def messages():
+            yield memory_pb.ImportMemoryRequest(spec=spec)
+            resumed.wait(60)
+            for at in range(0, len(data), 400_000):
+                yield memory_pb.ImportMemoryRequest(data=data[at:at + 400_000])
+        events = memories.ImportMemory(messages())
+        self.assertEqual(next(events).resume.offset, 0)
+        resumed.set()
+        self.assertEqual(next(events).memory.digest, made.digest)
+        self.assertEqual(self.get("life/imported").source_digest, made.source_digest)
 
 
 class GoldenModelTest(unittest.TestCase):
