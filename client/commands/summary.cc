@@ -78,6 +78,8 @@ std::string FinishText(v1::FinishReason reason) {
       return "end of text";
     case v1::FINISH_REASON_CONTEXT_FULL:
       return "context full";
+    case v1::FINISH_REASON_TIME_LIMIT:
+      return "time limit reached";
     default:
       return "finished";
   }

@@ -1,21 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/generation/engine.h"
 
+#include <algorithm>
 #include <future>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/generation/stop_reasons.h"
 #include "server/generation/tasks.h"
 
 namespace mtm {
 namespace {
 
+// Prompts of together so many tokens are run as one.
+constexpr int64_t kPromptRows = 128;
+
+// Rows of a long pass that go through the whole model in one round, or as many layers as this comes to.
+constexpr int64_t kRowsARound = 64;
+
 // One step of a sequence that somebody waits for.
 class StepTask : public Task {
  public:
   explicit StepTask(Sequence& sequence) : sequence_(sequence) {}
 
-  size_t n_sequences() const override { return 1; }
+  TaskCost cost() const override {
+    return {.n_sequences = 1, .n_rows = sequence_.length(), .cache_bytes = 0};
+  }
   std::vector<Sequence*> Prepare() override { return {&sequence_}; }
   void Advance() override { Fail(absl::OkStatus()); }
   void Fail(const absl::Status& status) override {
@@ -31,41 +42,61 @@ class StepTask : public Task {
   bool finished_ = false;
 };
 
+absl::Status Stalled(absl::Duration timeout) {
+  return absl::DeadlineExceededError(
+      absl::StrCat("the reader took nothing for ", absl::FormatDuration(timeout)));
+}
+
+size_t BatchBucket(size_t n, size_t n_buckets) {
+  size_t bucket = 0;
+  while (bucket + 1 < n_buckets && n > (size_t{1} << bucket)) ++bucket;
+  return bucket;
+}
+
 }  // namespace
 
 Engine::Engine(const Model& model, const Tokenizer* tokenizer, Options options)
-    : model_(model), tokenizer_(tokenizer), options_(options), thread_([this] { Run(); }) {}
+    : model_(model), tokenizer_(tokenizer), options_(options), waiting_(options.limits), thread_([this] {
+        Run();
+      }) {}
 
 Engine::~Engine() {
   Shutdown();
   thread_.join();
 }
 
-void Engine::Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink) {
-  Submit(std::make_unique<GenerateTask>(model_, tokenizer_, std::move(request), std::move(sink)), false);
+void Engine::Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink, Requester requester) {
+  Submit(std::make_unique<GenerateTask>(model_, tokenizer_, std::move(request), std::move(sink)),
+         std::move(requester),
+         /*urgent=*/false);
 }
 
-void Engine::Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink) {
-  Submit(std::make_unique<ScoreTask>(model_, std::move(request), std::move(sink)), false);
+void Engine::Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink, Requester requester) {
+  Submit(std::make_unique<ScoreTask>(model_, std::move(request), std::move(sink)), std::move(requester),
+         /*urgent=*/false);
 }
 
 absl::Status Engine::Step(Sequence& sequence) {
   auto task = std::make_unique<StepTask>(sequence);
   std::future<absl::Status> result = task->result();
-  Submit(std::move(task), true);
+  Submit(std::move(task), {}, /*urgent=*/true);
   return result.get();
 }
 
-void Engine::Submit(std::unique_ptr<Task> task, bool urgent) {
+void Engine::Submit(std::unique_ptr<Task> task, Requester requester, bool urgent) {
+  const TaskCost cost = task->cost();
+  Admission admission{std::move(task), cost, std::move(requester), urgent};
+  absl::Status status;
   {
     const std::lock_guard lock(mutex_);
-    if (!shutdown_) {
-      urgent ? waiting_.push_front(std::move(task)) : waiting_.push_back(std::move(task));
+    status = shutdown_ ? ShuttingDown() : waiting_.Add(admission, absl::Now());
+    if (status.ok()) {
       wake_up_.notify_one();
-      return;
+    } else {
+      ++stats_.refused;
     }
   }
-  task->Fail(ShuttingDown());
+  if (!status.ok()) admission.task->Fail(status);
 }
 
 void Engine::Wake() {
@@ -80,78 +111,219 @@ void Engine::Shutdown() {
   wake_up_.notify_one();
 }
 
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
 void Engine::Run() {
   bool progress = false;
-  while (Admit(progress)) progress = StepActive();
-  for (const Active& active : active_) active.task->Fail(ShuttingDown());
+  while (Admit(progress)) progress = Round();
+  long_pass_ = {};
+  for (const Active& active : active_) active.task().Fail(ShuttingDown());
   active_.clear();
 }
 
-size_t Engine::RunningSequences() const {
-  size_t n = 0;
-  for (const Active& active : active_) n += active.resting ? 0 : active.task->n_sequences();
-  return n;
+WaitingLine::Load Engine::CurrentLoad() const {
+  WaitingLine::Load load{.n_sequences = 0, .cache_bytes = 0, .n_tasks = active_.size()};
+  for (const Active& active : active_) {
+    if (!active.is_resting()) load.n_sequences += active.admission.cost.n_sequences;
+    load.cache_bytes += active.admission.cost.cache_bytes;
+  }
+  return load;
+}
+
+absl::Time Engine::NextStall() const {
+  absl::Time next = absl::InfiniteFuture();
+  for (const Active& active : active_) next = std::min(next, active.resting_since + options_.stall_timeout);
+  return next;
 }
 
 bool Engine::Admit(bool progress) {
-  std::vector<std::unique_ptr<Task>> failed;
-  absl::Status reason = ClientLeft();
+  std::vector<Admission> unwanted;
+  bool shutdown = false;
   {
     std::unique_lock lock(mutex_);
-    size_t running = RunningSequences();
-    const auto has_place = [&] {
-      return !waiting_.empty() &&
-             (running == 0 || running + waiting_.front()->n_sequences() <= options_.max_sequences);
-    };
-    if (!progress) wake_up_.wait(lock, [&] { return woken_ || shutdown_ || has_place(); });
-    woken_ = false;
-    for (auto it = waiting_.begin(); it != waiting_.end();) {
-      const bool cancelled = shutdown_ || (*it)->IsCancelled();
-      if (cancelled) failed.push_back(std::move(*it));
-      it = cancelled ? waiting_.erase(it) : it + 1;
-    }
-    while (has_place()) {
-      running += waiting_.front()->n_sequences();
-      active_.push_back({std::move(waiting_.front())});
-      waiting_.pop_front();
-    }
-    if (shutdown_) reason = ShuttingDown();
-  }
-  for (const auto& task : failed) task->Fail(reason);
-  return reason.code() != absl::StatusCode::kUnavailable;
-}
-
-bool Engine::StepActive() {
-  std::vector<Active*> ready;
-  std::vector<Sequence*> batch;
-  Active* newcomer = nullptr;
-  bool progress = false;
-  for (Active& active : active_) {
-    if (active.task->IsCancelled()) {
-      active.task->Fail(ClientLeft());
-      progress = true;
-    } else if (!active.started) {
-      if (newcomer == nullptr) newcomer = &active;
+    WaitingLine::Load load = CurrentLoad();
+    const auto has_work = [&] { return woken_ || shutdown_ || waiting_.CanTake(load); };
+    if (const absl::Time stall = NextStall(); progress) {
+    } else if (stall == absl::InfiniteFuture()) {
+      wake_up_.wait(lock, has_work);
     } else {
-      const std::vector<Sequence*> sequences = active.task->Prepare();
-      active.resting = sequences.empty();
-      if (active.resting) continue;
-      batch.insert(batch.end(), sequences.begin(), sequences.end());
-      ready.push_back(&active);
+      wake_up_.wait_until(lock, absl::ToChronoTime(stall), has_work);
+    }
+    woken_ = false;
+    shutdown = shutdown_;
+    const absl::Time now = absl::Now();
+    unwanted = waiting_.RemoveUnwanted(now, shutdown);
+    for (const Admission& admission : unwanted) waiting_.Finished(admission, now);
+    while (!shutdown && waiting_.CanTake(load)) {
+      Active& active = active_.emplace_back();
+      active.admission = waiting_.TakeNext(load);
+      active.alone = active.admission.urgent;
+      load = CurrentLoad();
+    }
+    stats_.waiting = waiting_.size();
+    stats_.running_sequences = load.n_sequences;
+    stats_.cache_bytes = load.cache_bytes;
+    stats_.resting_sequences = 0;
+    for (const Active& active : active_) {
+      if (active.is_resting()) stats_.resting_sequences += active.admission.cost.n_sequences;
     }
   }
-  if (!ready.empty()) StepTasks(ready, batch);
-  if (newcomer != nullptr) {
-    newcomer->started = true;
-    StepTasks({newcomer}, newcomer->task->Prepare());
+  for (const Admission& admission : unwanted) {
+    admission.task->Fail(shutdown ? ShuttingDown()
+                         : admission.task->IsCancelled()
+                             ? ClientLeft()
+                             : absl::DeadlineExceededError("the deadline came before its turn"));
   }
-  std::erase_if(active_, [](const Active& active) { return active.task->finished(); });
-  return progress || !ready.empty() || newcomer != nullptr;
+  return !shutdown;
 }
 
-void Engine::StepTasks(const std::vector<Active*>& tasks, const std::vector<Sequence*>& batch) {
+bool Engine::Round() {
+  bool progress = EndUnwanted();
+  progress |= StepLight();
+  progress |= AdvanceLongPass();
+  RemoveFinished();
+  return progress;
+}
+
+bool Engine::EndUnwanted() {
+  bool ended = false;
+  const absl::Time now = absl::Now();
+  for (Active& active : active_) {
+    // With others in a pass, it is ended after the pass.
+    if (active.in_long_pass && long_pass_.tasks.size() > 1) continue;
+    absl::Status reason;
+    if (active.task().IsCancelled()) reason = ClientLeft();
+    if (reason.ok() && now >= active.resting_since + options_.stall_timeout) {
+      reason = Stalled(options_.stall_timeout);
+      const std::lock_guard lock(mutex_);
+      ++stats_.stalled;
+    }
+    if (reason.ok()) continue;
+    if (active.in_long_pass) long_pass_ = {};
+    active.task().Fail(reason);
+    ended = true;
+  }
+  RemoveFinished();
+  return ended;
+}
+
+std::vector<Sequence*> Engine::PrepareOrRest(Active& active) {
+  std::vector<Sequence*> sequences = active.task().Prepare();
+  if (!sequences.empty()) {
+    active.resting_since = absl::InfiniteFuture();
+  } else if (!active.is_resting()) {
+    active.resting_since = absl::Now();
+  }
+  return sequences;
+}
+
+bool Engine::StepLight() {
+  std::vector<Active*> tasks;
+  std::vector<Sequence*> batch;
+  for (Active& active : active_) {
+    if (!active.started || active.task().is_exact()) continue;
+    const std::vector<Sequence*> sequences = PrepareOrRest(active);
+    if (sequences.empty()) continue;
+    batch.insert(batch.end(), sequences.begin(), sequences.end());
+    tasks.push_back(&active);
+  }
+  if (tasks.empty()) return false;
+  const absl::Time start = absl::Now();
   const absl::Status status = model_.Step(batch);
-  for (Active* active : tasks) status.ok() ? active->task->Advance() : active->task->Fail(status);
+  Count(batch.size(), static_cast<int64_t>(batch.size()), absl::Now() - start);
+  for (Active* active : tasks) status.ok() ? active->task().Advance() : active->task().Fail(status);
+  return true;
+}
+
+std::vector<Engine::Active*> Engine::NextPrompts(std::vector<Sequence*>& batch) {
+  std::vector<Active*> tasks;
+  int64_t rows = 0;
+  for (Active& active : active_) {
+    if (active.started || (active.alone && !tasks.empty())) continue;
+    const std::vector<Sequence*> sequences = active.task().Prepare();
+    int64_t own_rows = 0;
+    for (const Sequence* sequence : sequences) own_rows += sequence->length();
+    if (!tasks.empty() && rows + own_rows > kPromptRows) break;
+    rows += own_rows;
+    batch.insert(batch.end(), sequences.begin(), sequences.end());
+    tasks.push_back(&active);
+    if (active.alone) break;
+  }
+  return tasks;
+}
+
+std::vector<Engine::Active*> Engine::NextExactSteps(std::vector<Sequence*>& batch) {
+  std::vector<Active*> tasks;
+  for (Active& active : active_) {
+    if (!active.started || !active.task().is_exact()) continue;
+    const std::vector<Sequence*> sequences = PrepareOrRest(active);
+    if (sequences.empty()) continue;
+    batch.insert(batch.end(), sequences.begin(), sequences.end());
+    tasks.push_back(&active);
+  }
+  return tasks;
+}
+
+void Engine::BeginLongPass() {
+  std::vector<Sequence*> batch;
+  std::vector<Active*> tasks = exact_next_ ? NextExactSteps(batch) : NextPrompts(batch);
+  if (tasks.empty()) tasks = exact_next_ ? NextPrompts(batch) : NextExactSteps(batch);
+  exact_next_ = !exact_next_;
+  if (tasks.empty()) return;
+  for (Active* active : tasks) active->in_long_pass = true;
+  int64_t n_rows = 0;
+  for (const Sequence* sequence : batch) n_rows += tasks[0]->started ? 1 : sequence->length();
+  long_pass_ = {
+      .pass = nullptr, .tasks = std::move(tasks), .n_sequences = batch.size(), .n_rows = n_rows, .time = {}};
+  long_pass_.pass = std::make_unique<ForwardPass>(model_, std::move(batch));
+}
+
+bool Engine::AdvanceLongPass() {
+  if (long_pass_.pass == nullptr) BeginLongPass();
+  if (long_pass_.pass == nullptr) return false;
+  const absl::Time start = absl::Now();
+  const absl::Status status = long_pass_.pass->Run(kRowsARound * model_.config().n_layer);
+  long_pass_.time += absl::Now() - start;
+  if (!status.ok() || long_pass_.pass->done()) EndLongPass(status);
+  return true;
+}
+
+void Engine::EndLongPass(const absl::Status& status) {
+  const LongPass ended = std::exchange(long_pass_, {});
+  Count(ended.n_sequences, ended.n_rows, ended.time);
+  const bool were_prompts = !ended.tasks[0]->started;
+  for (Active* active : ended.tasks) {
+    active->in_long_pass = false;
+    if (status.ok()) {
+      active->started = true;
+      active->task().Advance();
+    } else if (were_prompts && ended.tasks.size() > 1) {
+      active->alone = true;  // what does not fit is to fail alone
+    } else {
+      active->task().Fail(status);
+    }
+  }
+}
+
+void Engine::Count(size_t n_sequences, int64_t n_rows, absl::Duration time) {
+  const std::lock_guard lock(mutex_);
+  ++stats_.steps;
+  stats_.rows += n_rows;
+  stats_.step_time += time;
+  ++stats_.batches[BatchBucket(n_sequences, stats_.batches.size())];
+}
+
+void Engine::RemoveFinished() {
+  const std::lock_guard lock(mutex_);
+  const absl::Time now = absl::Now();
+  std::erase_if(active_, [&](const Active& active) {
+    if (!active.task().finished()) return false;
+    waiting_.Finished(active.admission, now);
+    return true;
+  });
 }
 
 }  // namespace mtm

@@ -2,48 +2,51 @@
 #ifndef MTM_SERVER_GENERATION_ENGINE_H_
 #define MTM_SERVER_GENERATION_ENGINE_H_
 
+#include <array>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
+#include <cstdint>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/generation/request.h"
+#include "server/generation/task.h"
+#include "server/generation/waiting_line.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
 #include "server/text/tokenizer.h"
 
 namespace mtm {
 
-// Work for the engine. All calls come from the engine's thread.
-class Task {
- public:
-  virtual ~Task() = default;
+// What the engine is doing, and has done since it began.
+struct EngineStats {
+  size_t waiting = 0;            // requests
+  size_t running_sequences = 0;  // without resting ones
+  size_t resting_sequences = 0;  // for a slow reader
+  int64_t cache_bytes = 0;       // of key-value caches, as far as they may grow
+  int64_t refused = 0;           // requests that never waited
+  int64_t stalled = 0;           // requests ended since their reader took nothing
 
-  // Sequences that it holds at once: what it counts for at admission.
-  virtual size_t n_sequences() const = 0;
-  // Nobody wants it any more; it is to be failed.
-  virtual bool IsCancelled() { return false; }
-  // Sequences for the next step, each with pending tokens. None: the task rests until Engine::Wake.
-  virtual std::vector<Sequence*> Prepare() = 0;
-  // That step was run.
-  virtual void Advance() = 0;
-  // It was not, or nobody wants it, or the engine shuts down; the task is finished.
-  virtual void Fail(const absl::Status& status) = 0;
-  virtual bool finished() const = 0;
+  int64_t steps = 0;                 // forward passes
+  int64_t rows = 0;                  // prompts' and new tokens' rows in them
+  absl::Duration step_time;          // in forward passes
+  std::array<int64_t, 8> batches{};  // steps of at most 1, 2, 4, ... 64 sequences, and of more
 };
 
-// One thread that runs all forward passes. Every round steps all tasks that are ready, together; a task's first step,
-// its prompt, is run by itself, one a round, so that what does not fit fails alone. Thread-safe.
+// One thread that runs all forward passes. Every round it steps all tasks that are ready, together; prompts
+// and steps of exact mode, which have many rows, go beside them a few layers a round, so that nobody waits
+// for them for long. What a sequence gets does not depend on either. Thread-safe.
 class Engine {
  public:
   struct Options {
-    // Sequences that may run at once, resting ones aside; further requests wait in the order they came. A request
-    // of more is run when it is alone.
-    size_t max_sequences = 64;
+    WaitingLine::Limits limits;
+    // A request whose reader takes nothing for so long is ended, and its cache given to others.
+    absl::Duration stall_timeout = absl::Minutes(1);
   };
 
   // `model` outlives the engine, and so does `tokenizer`, which is null for a model without one.
@@ -53,11 +56,13 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // After Shutdown, sinks get UNAVAILABLE. The sink lives until its OnDone was called.
-  void Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink);
-  void Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink);
+  // After Shutdown, sinks get UNAVAILABLE. Refused at once: RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED
+  // (WaitingLine::Add). The sink lives until its OnDone was called, which may be before these return.
+  void Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink, Requester requester = {});
+  void Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink, Requester requester = {});
 
-  // Runs the sequence's pending tokens; blocks the caller until that is done. Not held up by waiting requests.
+  // Runs the sequence's pending tokens; blocks the caller until that is done. Not held up by waiting
+  // requests.
   absl::Status Step(Sequence& sequence);
 
   // Some sink has room again or was cancelled.
@@ -66,36 +71,67 @@ class Engine {
   // Ends what is under way, with UNAVAILABLE, and takes nothing new. Idempotent.
   void Shutdown();
 
+  EngineStats stats() const;
+
   const Model& model() const { return model_; }
   const Tokenizer* tokenizer() const { return tokenizer_; }
 
  private:
   struct Active {
-    std::unique_ptr<Task> task;
+    Admission admission;
     bool started = false;  // its first step was run
-    bool resting = false;
+    bool alone = false;    // its first step is not to be run with others'
+    absl::Time resting_since = absl::InfiniteFuture();
+    bool in_long_pass = false;
+
+    Task& task() const { return *admission.task; }
+    bool is_resting() const { return resting_since != absl::InfiniteFuture(); }
+  };
+  // A pass that goes on over several rounds.
+  struct LongPass {
+    std::unique_ptr<ForwardPass> pass;  // null: none
+    std::vector<Active*> tasks;
+    size_t n_sequences = 0;
+    int64_t n_rows = 0;
+    absl::Duration time;
   };
 
-  void Submit(std::unique_ptr<Task> task, bool urgent);
+  void Submit(std::unique_ptr<Task> task, Requester requester, bool urgent);
   void Run();
   // Takes waiting tasks in; where there was no progress, waits for something to do. False: shut down.
   bool Admit(bool progress);
-  size_t RunningSequences() const;
-  // Steps every task that is ready. False: none was.
-  bool StepActive();
-  void StepTasks(const std::vector<Active*>& tasks, const std::vector<Sequence*>& batch);
+  WaitingLine::Load CurrentLoad() const;
+  absl::Time NextStall() const;
+
+  // One round; false: there was nothing to do.
+  bool Round();
+  bool EndUnwanted();
+  bool StepLight();
+  bool AdvanceLongPass();
+  void BeginLongPass();
+  std::vector<Active*> NextPrompts(std::vector<Sequence*>& batch);
+  std::vector<Active*> NextExactSteps(std::vector<Sequence*>& batch);
+  void EndLongPass(const absl::Status& status);
+  std::vector<Sequence*> PrepareOrRest(Active& active);
+  void Count(size_t n_sequences, int64_t n_rows, absl::Duration time);
+  void RemoveFinished();
 
   const Model& model_;
   const Tokenizer* const tokenizer_;
   const Options options_;
 
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::condition_variable wake_up_;
-  std::deque<std::unique_ptr<Task>> waiting_;
+  WaitingLine waiting_;
   bool woken_ = false;
   bool shutdown_ = false;
+  EngineStats stats_;
 
-  std::vector<Active> active_;  // the engine thread's own
+  // The engine thread's own.
+  std::list<Active> active_;
+  LongPass long_pass_;
+  bool exact_next_ = false;  // prompts and exact steps take turns
+
   std::thread thread_;
 };
 

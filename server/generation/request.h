@@ -38,6 +38,7 @@ struct GenerationRequest {
   bool ignore_end_of_text = false;
   std::optional<int> top_logprobs;  // >= 0
   bool trace = false;
+  absl::Duration time_limit = absl::InfiniteDuration();  // from submission on: then it ends with what it has
 };
 
 struct ScoreRequest {
@@ -71,7 +72,7 @@ struct GeneratedToken {
   Lookups lookups;
 };
 
-enum class FinishReason { kMaxTokens, kStop, kEndOfText, kContextFull };
+enum class FinishReason { kMaxTokens, kStop, kEndOfText, kContextFull, kTimeLimit };
 
 struct Usage {
   int64_t prompt_tokens = 0;

@@ -26,6 +26,8 @@ class Sample {
   std::optional<GeneratedToken> Next();
 
   const std::optional<FinishReason>& finish() const { return finish_; }
+  // Ends it here.
+  void Finish(FinishReason reason) { finish_ = reason; }
   // Text held back until the end. Once, after finish() is set.
   std::string TakeRest();
   // Of the step that Next drew from.

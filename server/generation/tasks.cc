@@ -11,17 +11,27 @@
 namespace mtm {
 namespace {
 
-// The sequence of a request that adds up to n_tokens to its prompt; the prompt is pending. The last token made is
-// never run.
-std::unique_ptr<Sequence> StartSequence(const Model& model, const Context& context, int64_t n_tokens, bool trace) {
+// Of the sequence of a request that adds up to n_tokens to its prompt. The last token made is never run.
+SequenceOptions OptionsFor(const ModelConfig& config, const Context& context, int64_t n_tokens, bool trace) {
   const int64_t positions = static_cast<int64_t>(context.prompt.size()) + n_tokens - 1;
-  auto sequence = std::make_unique<Sequence>(
-      model, SequenceOptions{.mode = context.mode,
-                             .uses = context.uses,
-                             .capacity = static_cast<int>(std::min<int64_t>(positions, model.config().n_ctx)),
-                             .trace = trace});
+  return {.mode = context.mode,
+          .uses = context.uses,
+          .capacity = static_cast<int>(std::min<int64_t>(positions, config.n_ctx)),
+          .trace = trace};
+}
+
+// With the prompt pending.
+std::unique_ptr<Sequence> StartSequence(const Model& model, const Context& context, int64_t n_tokens,
+                                        bool trace) {
+  auto sequence = std::make_unique<Sequence>(model, OptionsFor(model.config(), context, n_tokens, trace));
   sequence->Append(context.prompt);
   return sequence;
+}
+
+TaskCost CostOf(const ModelConfig& config, const Context& context, int64_t n_tokens, int samples) {
+  return {.n_sequences = static_cast<size_t>(samples),
+          .n_rows = static_cast<int64_t>(context.prompt.size()) + samples * n_tokens,
+          .cache_bytes = samples * CacheBytes(config, OptionsFor(config, context, n_tokens, false))};
 }
 
 void AddStep(const Sequence& sequence, Usage& usage) {
@@ -43,14 +53,19 @@ void StatsClock::Started() { started_ = first_token_ = Clock::now(); }
 void StatsClock::FirstToken() { first_token_ = Clock::now(); }
 
 RequestStats StatsClock::Finish(Usage usage) const {
-  return {usage, {absl::FromChrono(started_ - submitted_), absl::FromChrono(first_token_ - started_),
-                  absl::FromChrono(Clock::now() - first_token_)}};
+  return {usage,
+          {absl::FromChrono(started_ - submitted_), absl::FromChrono(first_token_ - started_),
+           absl::FromChrono(Clock::now() - first_token_)}};
 }
 
 GenerateTask::GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
                            std::shared_ptr<GenerationSink> sink)
     : model_(model), tokenizer_(tokenizer), request_(std::move(request)), sink_(std::move(sink)) {
   usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
+}
+
+TaskCost GenerateTask::cost() const {
+  return CostOf(model_.config(), request_.context, request_.max_tokens, request_.samples);
 }
 
 std::vector<Sequence*> GenerateTask::Prepare() {
@@ -74,7 +89,11 @@ void GenerateTask::Advance() {
   for (const auto& sample : samples_) {
     if (!HasFiniteLogits(sample->sequence())) return Fail(NotFinite());
   }
-  for (const auto& sample : samples_) AdvanceSample(*sample);
+  const bool out_of_time = clock_.SinceSubmitted() >= request_.time_limit;
+  for (const auto& sample : samples_) {
+    AdvanceSample(*sample);
+    if (out_of_time && !sample->finish()) FinishSample(*sample, FinishReason::kTimeLimit);
+  }
   std::erase_if(samples_, [](const auto& sample) { return sample->finish().has_value(); });
   if (!samples_.empty()) return;
   finished_ = true;
@@ -96,8 +115,12 @@ void GenerateTask::AdvanceSample(Sample& sample) {
     ++usage_.generated_tokens;
     sink_->OnToken(*std::move(token));
   }
-  if (!sample.finish()) return;
-  sink_->OnSampleFinished(sample.index(), *sample.finish(), sample.TakeRest(), sample.TakeLookups());
+  if (sample.finish()) FinishSample(sample, *sample.finish());
+}
+
+void GenerateTask::FinishSample(Sample& sample, FinishReason reason) {
+  sample.Finish(reason);
+  sink_->OnSampleFinished(sample.index(), reason, sample.TakeRest(), sample.TakeLookups());
 }
 
 void GenerateTask::Fail(const absl::Status& status) {
@@ -110,10 +133,15 @@ ScoreTask::ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<S
   usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
 }
 
+TaskCost ScoreTask::cost() const {
+  return CostOf(model_.config(), request_.context, static_cast<int64_t>(request_.continuation.size()), 1);
+}
+
 std::vector<Sequence*> ScoreTask::Prepare() {
-  if (!sequence_) {
+  if (details_.empty()) {
     clock_.Started();
-    sequence_ = StartSequence(model_, request_.context, static_cast<int64_t>(request_.continuation.size()), false);
+    sequence_ =
+        StartSequence(model_, request_.context, static_cast<int64_t>(request_.continuation.size()), false);
   }
   return {sequence_.get()};
 }

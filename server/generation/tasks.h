@@ -6,8 +6,11 @@
 #include <memory>
 #include <vector>
 
-#include "server/generation/engine.h"
+#include "server/generation/request.h"
 #include "server/generation/sample.h"
+#include "server/generation/task.h"
+#include "server/model/model.h"
+#include "server/text/tokenizer.h"
 
 namespace mtm {
 
@@ -17,6 +20,7 @@ class StatsClock {
   void Started();     // its first step begins
   void FirstToken();  // its prompt was run
   RequestStats Finish(Usage usage) const;
+  absl::Duration SinceSubmitted() const { return absl::FromChrono(Clock::now() - submitted_); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -29,7 +33,8 @@ class GenerateTask : public Task {
   GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
                std::shared_ptr<GenerationSink> sink);
 
-  size_t n_sequences() const override { return static_cast<size_t>(request_.samples); }
+  TaskCost cost() const override;
+  bool is_exact() const override { return request_.context.mode == Mode::kExact; }
   bool IsCancelled() override { return sink_->IsCancelled(); }
   std::vector<Sequence*> Prepare() override;
   void Advance() override;
@@ -39,6 +44,7 @@ class GenerateTask : public Task {
  private:
   void StartSamples();
   void AdvanceSample(Sample& sample);
+  void FinishSample(Sample& sample, FinishReason reason);
 
   const Model& model_;
   const Tokenizer* const tokenizer_;
@@ -55,7 +61,8 @@ class ScoreTask : public Task {
  public:
   ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink);
 
-  size_t n_sequences() const override { return 1; }
+  TaskCost cost() const override;
+  bool is_exact() const override { return request_.context.mode == Mode::kExact; }
   bool IsCancelled() override { return sink_->IsCancelled(); }
   std::vector<Sequence*> Prepare() override;
   void Advance() override;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass over a batch of sequences, each with the rows that it must recompute: one row for a plain or cached
-// step, all rows from the first changed one in exact mode (METHOD 2 and 4). Products with the weights run over the
-// rows of all sequences together; attention runs for each sequence by itself.
+// The forward pass over a batch of sequences, each with the rows that it must recompute: one row for a plain
+// or cached step, all rows from the first changed one in exact mode (METHOD 2 and 4). Products with the
+// weights run over the rows of all sequences together; attention runs for each sequence by itself.
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -26,8 +26,8 @@ using SequenceState = Sequence::State;
 // A sequence's rows in the batch, at the layer that is being run.
 struct Rows {
   SequenceState* sequence;
-  int first;         // first position run
-  int64_t offset;    // of that position in the packed rows
+  int first;       // first position run
+  int64_t offset;  // of that position in the packed rows
   int end() const { return sequence->length(); }
   int count() const { return end() - first; }
 };
@@ -41,23 +41,25 @@ int64_t AssignOffsets(std::vector<Rows>& batch) {
   return offset;
 }
 
-Tensor Concatenate(std::vector<Tensor> parts) { return parts.size() == 1 ? std::move(parts[0]) : at::cat(parts, 0); }
+Tensor Concatenate(std::vector<Tensor> parts) {
+  return parts.size() == 1 ? std::move(parts[0]) : at::cat(parts, 0);
+}
 
 // [n, n_embd] -> [n_head, n, head_dim]
 Tensor SplitHeads(const Tensor& rows, int n_head) {
   return rows.view({rows.size(0), n_head, rows.size(1) / n_head}).transpose(0, 1);
 }
 
-// Added to the scores of rows [first, first + n_rows) over positions [0, first + n_rows): -inf where a row would see
-// a later position.
+// Added to the scores of rows [first, first + n_rows) over positions [0, first + n_rows): -inf where a row
+// would see a later position.
 Tensor CausalMask(int first, int n_rows, c10::Device device) {
   return at::full({n_rows, first + n_rows}, -std::numeric_limits<float>::infinity(),
                   at::device(device).dtype(at::kFloat))
       .triu_(first + 1);
 }
 
-// softmax(Q K^T / sqrt(d) + causal mask) V for rows [first, end) of one sequence. query: [n_head, end - first, head_dim];
-// key, value: caches, [n_head, capacity, head_dim]. Returns [end - first, n_embd].
+// softmax(Q K^T / sqrt(d) + causal mask) V for rows [first, end) of one sequence. query: [n_head, end -
+// first, head_dim]; key, value: caches, [n_head, capacity, head_dim]. Returns [end - first, n_embd].
 Tensor Attend(const Tensor& query, const Tensor& key, const Tensor& value, int first, int end) {
   const Tensor k = key.narrow(1, 0, end).unsqueeze(0), v = value.narrow(1, 0, end).unsqueeze(0);
   const bool is_square = first == 0, is_last_row = end - first == 1;
@@ -75,10 +77,10 @@ Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
 }
 
 // Runs one layer's attention for one sequence, whose queries, keys and values of `rows` are q, k, v
-// [n_head, count, head_dim] and whose input rows are x. Moves rows.first down to the first row whose output changes.
-// Returns the attention's output and leaves the residual rows in x.
-Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, const Tensor& v, bool is_last_layer,
-                      Tensor& x) {
+// [n_head, count, head_dim] and whose input rows are x. Moves rows.first down to the first row whose output
+// changes. Returns the attention's output and leaves the residual rows in x.
+Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, const Tensor& v,
+                      bool is_last_layer, Tensor& x) {
   SequenceState& s = *rows.sequence;
   const int first = rows.first, end = rows.end();
   layer.key.narrow(1, first, end - first).copy_(k);
@@ -109,8 +111,8 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
   return Attend(q, layer.key, value, rows.first, end);
 }
 
-// Attention of all sequences in block `index`; x [rows, n_embd] is the block's input, and becomes the residual rows
-// that go on. Returns the attention's output, [rows, n_embd].
+// Attention of all sequences in block `index`; x [rows, n_embd] is the block's input, and becomes the
+// residual rows that go on. Returns the attention's output, [rows, n_embd].
 Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& batch, Tensor& x) {
   const Block& block = weights.blocks[index];
   const int n_head = weights.config.n_head, d = weights.config.n_embd;
@@ -121,7 +123,8 @@ Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& 
     const int64_t count = rows.count();
     const Tensor own = qkv.narrow(0, rows.offset, count);
     Tensor residual = x.narrow(0, rows.offset, count);
-    outputs.push_back(AttendSequence(rows.sequence->layers[index], rows, SplitHeads(own.narrow(1, 0, d), n_head),
+    outputs.push_back(AttendSequence(rows.sequence->layers[index], rows,
+                                     SplitHeads(own.narrow(1, 0, d), n_head),
                                      SplitHeads(own.narrow(1, d, d), n_head),
                                      SplitHeads(own.narrow(1, 2 * d, d), n_head), is_last_layer, residual));
     residuals.push_back(residual);
@@ -177,16 +180,52 @@ std::vector<Rows> BeginStep(std::span<Sequence* const> sequences) {
 
 }  // namespace
 
-absl::Status Model::Step(std::span<Sequence* const> sequences) const {
+struct ForwardPass::State {
+  const Model::Weights& weights;
+  std::vector<Sequence*> sequences;
+  std::vector<Rows> batch;
+  Tensor x;             // [rows, n_embd]: input of the next layer
+  int next_layer = -1;  // index; -1: nothing was run yet
+  bool done = false;
+
+  void Begin() {
+    batch = BeginStep(sequences);
+    x = EmbedBatch(weights, batch, AssignOffsets(batch));
+    next_layer = 0;
+  }
+  void End() {
+    StoreLogits(weights, batch, x);
+    for (Rows& rows : batch) rows.sequence->n_computed = rows.end();
+    x = Tensor();
+    done = true;
+  }
+};
+
+ForwardPass::ForwardPass(const Model& model, std::vector<Sequence*> sequences)
+    : state_(new State{.weights = model.weights(), .sequences = std::move(sequences), .batch = {}, .x = {}}) {
+}
+
+ForwardPass::~ForwardPass() = default;
+
+bool ForwardPass::done() const { return state_->done; }
+
+absl::Status ForwardPass::Run(int64_t max_rows) {
   return TorchToStatus([&] {
     const c10::InferenceMode inference;
-    std::vector<Rows> batch = BeginStep(sequences);
-    Tensor x = EmbedBatch(*weights_, batch, AssignOffsets(batch));
-    for (int index = 0; index < weights_->config.n_layer; ++index) RunBlock(*weights_, index, batch, x);
-    StoreLogits(*weights_, batch, x);
-    for (Rows& rows : batch) rows.sequence->n_computed = rows.end();
+    State& s = *state_;
+    if (s.next_layer < 0) s.Begin();
+    int64_t rows = 0;
+    do {
+      RunBlock(s.weights, s.next_layer, s.batch, s.x);
+      rows += s.x.size(0);
+    } while (++s.next_layer < s.weights.config.n_layer && rows < max_rows);
+    if (s.next_layer == s.weights.config.n_layer) s.End();
     return absl::OkStatus();
   });
+}
+
+absl::Status Model::Step(std::span<Sequence* const> sequences) const {
+  return ForwardPass(*this, {sequences.begin(), sequences.end()}).Run(std::numeric_limits<int64_t>::max());
 }
 
 }  // namespace mtm

@@ -16,6 +16,7 @@
 
 namespace mtm {
 
+class ForwardPass;
 class Sequence;
 
 // GPT-2's weights and its forward pass. Const after loading; Step is to be called from one thread at a time,
@@ -23,8 +24,8 @@ class Sequence;
 class Model {
  public:
   // A Hugging Face GPT-2 folder: config.json and model.safetensors or its sharded index.
-  // `device` is "cpu" or "cuda:N". NOT_FOUND: a file is missing. INVALID_ARGUMENT: names the field or tensor at
-  // fault. FAILED_PRECONDITION: no such device here.
+  // `device` is "cpu" or "cuda:N". NOT_FOUND: a file is missing. INVALID_ARGUMENT: names the field or tensor
+  // at fault. FAILED_PRECONDITION: no such device here.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::filesystem::path& folder,
                                                      const std::string& device = "cpu");
 
@@ -52,6 +53,27 @@ class Model {
  private:
   explicit Model(std::unique_ptr<const Weights> weights);
   std::unique_ptr<const Weights> weights_;
+};
+
+// A Model::Step in pieces, so that a long one need not hold up others between its layers. What it computes
+// does not depend on the pieces. Until it is done nothing else is to be done with its sequences, but to
+// destroy them after it.
+class ForwardPass {
+ public:
+  // `model` and the sequences outlive the pass. Each sequence has pending tokens.
+  ForwardPass(const Model& model, std::vector<Sequence*> sequences);
+  ~ForwardPass();
+  ForwardPass(const ForwardPass&) = delete;
+  ForwardPass& operator=(const ForwardPass&) = delete;
+
+  // Runs layers until `max_rows` rows have gone through one, counted once a layer: at least one layer.
+  // Precondition: not done. Errors as Model::Step's.
+  absl::Status Run(int64_t max_rows);
+  bool done() const;
+
+ private:
+  struct State;  // LibTorch's side
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace mtm

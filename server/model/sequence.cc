@@ -15,6 +15,16 @@ namespace mtm {
 
 using at::Tensor;
 
+int64_t CacheBytes(const ModelConfig& config, const SequenceOptions& options) {
+  // Allocate below: keys and values; with a memory queries, V' and mixes, and in exact mode the layer's
+  // input.
+  int64_t tensors = int64_t{2} * config.n_layer;
+  for (const MemoryUse& use : options.uses) {
+    tensors += static_cast<int64_t>(use.layers.size()) * (options.mode == Mode::kExact ? 4 : 3);
+  }
+  return tensors * options.capacity * config.n_embd * static_cast<int64_t>(sizeof(float));
+}
+
 Sequence::Sequence(const Model& model, SequenceOptions options) : state_(std::make_unique<State>()) {
   state_->weights = &model.weights();
   state_->options = std::move(options);
@@ -34,7 +44,8 @@ void Sequence::State::Allocate() {
       LayerState& layer = layers[number - 1];
       layer.memory.emplace(options.uses[use], static_cast<int>(use), number, config.n_head, options.capacity,
                            config.head_dim(), weights->device, options.trace);
-      if (options.mode == Mode::kExact) layer.input = at::empty({options.capacity, config.n_embd}, float_on_device);
+      if (options.mode == Mode::kExact)
+        layer.input = at::empty({options.capacity, config.n_embd}, float_on_device);
     }
   }
 }
@@ -82,7 +93,8 @@ absl::Status Sequence::CopyKeysValues(int layer, int head, int first, std::span<
     const c10::InferenceMode inference;
     const LayerState& s = state_->layers[layer - 1];
     const auto copy = [&](const Tensor& cache, std::span<float> to) {
-      const Tensor rows = cache.select(0, head).narrow(0, first, state_->n_computed - first).to(at::kCPU).contiguous();
+      const Tensor rows =
+          cache.select(0, head).narrow(0, first, state_->n_computed - first).to(at::kCPU).contiguous();
       std::copy_n(rows.const_data_ptr<float>(), rows.numel(), to.begin());
     };
     copy(s.key, keys);

@@ -21,10 +21,14 @@ struct SequenceOptions {
   bool logits = true;           // false: only keys and values are wanted
 };
 
+// Bytes of the caches that a sequence makes at its first step.
+int64_t CacheBytes(const ModelConfig& config, const SequenceOptions& options);
+
 // One context: its tokens, its key-value cache and what its memories have changed in it. Not thread-safe.
 class Sequence {
  public:
-  // `model` outlives the sequence. The caches are made by the first Model::Step, whose error says where they do not fit.
+  // `model` outlives the sequence. The caches are made by the first Model::Step, whose error says where they
+  // do not fit.
   Sequence(const Model& model, SequenceOptions options);
   ~Sequence();
   Sequence(const Sequence&) = delete;
@@ -33,9 +37,9 @@ class Sequence {
   // A copy that goes its own way from here: it shares the caches until either runs its next step.
   std::unique_ptr<Sequence> Fork() const;
 
-  // Tokens for the next Model::Step. In exact mode, past the capacity, the oldest are dropped (METHOD 3); in cached
-  // mode the length must stay within it, and behind the prompt a sequence with uses takes one token a step.
-  // Precondition: ids within the vocabulary.
+  // Tokens for the next Model::Step. In exact mode, past the capacity, the oldest are dropped (METHOD 3); in
+  // cached mode the length must stay within it, and behind the prompt a sequence with uses takes one token a
+  // step. Precondition: ids within the vocabulary.
   void Append(std::span<const int32_t> tokens);
 
   int length() const;  // tokens held, pending ones included
@@ -49,9 +53,10 @@ class Sequence {
   // By layer, head, position; empty unless asked for.
   const std::vector<TraceEntry>& trace() const;
 
-  // Copies keys and values of positions [first, length) of a layer (from 1) and head: [length - first, head_dim].
-  // All tokens have been run. Errors as Model::Step's.
-  absl::Status CopyKeysValues(int layer, int head, int first, std::span<float> keys, std::span<float> values) const;
+  // Copies keys and values of positions [first, length) of a layer (from 1) and head: [length - first,
+  // head_dim]. All tokens have been run. Errors as Model::Step's.
+  absl::Status CopyKeysValues(int layer, int head, int first, std::span<float> keys,
+                              std::span<float> values) const;
 
   // Rows that the last step ran through each layer's block, of `length` rows in all: what exact mode saves.
   std::span<const int> rows_computed() const;  // [n_layer]

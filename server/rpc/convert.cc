@@ -104,6 +104,8 @@ v1::FinishReason ToProto(FinishReason reason) {
       return v1::FINISH_REASON_END_OF_TEXT;
     case FinishReason::kContextFull:
       return v1::FINISH_REASON_CONTEXT_FULL;
+    case FinishReason::kTimeLimit:
+      return v1::FINISH_REASON_TIME_LIMIT;
   }
   return v1::FINISH_REASON_UNSPECIFIED;
 }

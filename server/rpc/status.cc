@@ -2,7 +2,10 @@
 #include "server/rpc/status.h"
 
 #include "absl/strings/cord.h"
+#include "absl/time/time.h"
+#include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "server/generation/stop_reasons.h"
 #include "server/text/utf8.h"
 
 namespace mtm {
@@ -18,7 +21,14 @@ std::string SerializeDetails(const absl::Status& status, const std::string& mess
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(message);
+  if (const auto delay = RetryDelay(status)) {
+    google::rpc::RetryInfo info;
+    info.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(*delay));
+    info.mutable_retry_delay()->set_nanos(static_cast<int32_t>((*delay % absl::Seconds(1)) / absl::Nanoseconds(1)));
+    details.add_details()->PackFrom(info);
+  }
   status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    if (type == kRetryDelayPayload) return;
     google::protobuf::Any& any = *details.add_details();
     any.set_type_url(std::string(type));
     any.set_value(std::string(payload));

@@ -80,6 +80,11 @@ void ReadParameters(const v1::GenerationParameters& proto, const ModelInfo& mode
   CheckNumber("parameters.sample_count", request.samples, kSamples, errors);
   request.sampling = ReadSampling(proto.sampling(), errors);
   request.stop = ReadStops(proto, model, errors);
+  if (proto.has_time_limit()) {
+    request.time_limit = absl::Seconds(proto.time_limit().seconds()) + absl::Nanoseconds(proto.time_limit().nanos());
+    CheckNumber("parameters.time_limit", absl::ToDoubleSeconds(request.time_limit), Range{.low = 0, .above_low = true},
+                errors);
+  }
   request.ignore_end_of_text = proto.ignore_end_of_text();
   request.trace = proto.has_trace();
   checked.max_trace_entries =

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 
+#include "server/generation/stop_reasons.h"
 #include "tests/generation/fixture.h"
 #include "tests/support/notification.h"
 
@@ -59,7 +60,8 @@ class Recorder : public GenerationSink {
 class ScoreRecorder : public ScoreSink {
  public:
   bool IsCancelled() override { return false; }
-  void OnDone(const absl::Status& done_status, std::vector<TokenDetail> details, const RequestStats&) override {
+  void OnDone(const absl::Status& done_status, std::vector<TokenDetail> details,
+              const RequestStats&) override {
     status = done_status;
     tokens = std::move(details);
     done.Notify();
@@ -96,8 +98,8 @@ TEST_F(EngineTest, GeneratesAsManyTokensAsAsked) {
 }
 
 TEST_F(EngineTest, SamplesDifferAndEachEqualsItselfAgain) {
-  const GenerationRequest request{.context = {.prompt = Tokens(5, 1)}, .max_tokens = 8, .samples = 3,
-                                  .ignore_end_of_text = true};
+  const GenerationRequest request{
+      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 8, .samples = 3, .ignore_end_of_text = true};
   const auto once = Finish(request), again = Finish(request);
   EXPECT_NE(once->Ids(0), once->Ids(1));
   for (int sample = 0; sample < 3; ++sample) EXPECT_EQ(once->Ids(sample), again->Ids(sample));
@@ -108,7 +110,8 @@ TEST_F(EngineTest, SamplesDifferAndEachEqualsItselfAgain) {
 
 TEST_F(EngineTest, CachedModeEndsWhenTheContextIsFull) {
   const int n_ctx = model_->config().n_ctx;
-  const auto run = Finish({.context = {.prompt = Tokens(n_ctx - 3, 1)}, .max_tokens = 100, .ignore_end_of_text = true});
+  const auto run =
+      Finish({.context = {.prompt = Tokens(n_ctx - 3, 1)}, .max_tokens = 100, .ignore_end_of_text = true});
   EXPECT_EQ(run->finished.at(0), FinishReason::kContextFull);
   EXPECT_THAT(run->tokens, SizeIs(4));  // n_ctx - p + 1
 }
@@ -129,11 +132,12 @@ TEST_F(EngineTest, RequestsTogetherGetWhatEachGetsAlone) {
   const auto memory = Remember("m", 30);
   std::vector<GenerationRequest> requests;
   for (int i = 0; i < 12; ++i) {
-    requests.push_back({.context = {.prompt = Tokens(3 + i, i), .mode = i % 2 == 0 ? Mode::kExact : Mode::kCached},
-                        .max_tokens = 10,
-                        .sampling = {.seed = uint64_t(i)},
-                        .ignore_end_of_text = true,
-                        .top_logprobs = 0});
+    requests.push_back(
+        {.context = {.prompt = Tokens(3 + i, i), .mode = i % 2 == 0 ? Mode::kExact : Mode::kCached},
+         .max_tokens = 10,
+         .sampling = {.seed = uint64_t(i)},
+         .ignore_end_of_text = true,
+         .top_logprobs = 0});
     if (i % 3 != 0) requests.back().context.uses = {{memory, {1 + i % 4}, {.method = Method(1 + i % 3)}}};
   }
   std::vector<std::shared_ptr<Recorder>> alone, together;
@@ -151,7 +155,8 @@ TEST_F(EngineTest, RequestsTogetherGetWhatEachGetsAlone) {
 TEST_F(EngineTest, WorkStopsWithinAStepOnceTheClientLeft) {
   const auto recorder = std::make_shared<Recorder>();
   recorder->on_token = [r = recorder.get()] { r->cancelled = r->tokens.size() == 3; };
-  engine_->Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 40, .ignore_end_of_text = true}, recorder);
+  engine_->Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 40, .ignore_end_of_text = true},
+                    recorder);
   recorder->done.WaitForNotification();
   EXPECT_EQ(recorder->status.code(), absl::StatusCode::kCancelled);
   EXPECT_THAT(recorder->tokens, SizeIs(3));
@@ -161,7 +166,8 @@ TEST_F(EngineTest, AFullSinkRestsAndHoldsUpNobody) {
   const auto slow = std::make_shared<Recorder>();
   slow->on_token = [r = slow.get()] { r->has_room = r->tokens.size() != 2; };
   engine_->Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 6, .ignore_end_of_text = true}, slow);
-  const auto other = Finish({.context = {.prompt = Tokens(5, 2)}, .max_tokens = 20, .ignore_end_of_text = true});
+  const auto other =
+      Finish({.context = {.prompt = Tokens(5, 2)}, .max_tokens = 20, .ignore_end_of_text = true});
   EXPECT_TRUE(other->status.ok());
   EXPECT_FALSE(slow->done.HasBeenNotified());
   slow->has_room = true;
@@ -171,16 +177,18 @@ TEST_F(EngineTest, AFullSinkRestsAndHoldsUpNobody) {
 }
 
 TEST_F(EngineTest, RestingTasksLeaveTheirPlacesToOthers) {
-  Engine one_place(*model_, nullptr, {.max_sequences = 1});
+  Engine one_place(*model_, nullptr, {.limits = {.max_sequences = 1}});
   const auto memory = Remember("m", 10);
   std::vector<std::shared_ptr<Recorder>> slow;
   for (int i = 0; i < 3; ++i) {
     slow.push_back(std::make_shared<Recorder>());
     slow.back()->on_token = [r = slow.back().get()] { r->has_room = false; };
-    one_place.Generate({.context = {.prompt = Tokens(5, i)}, .max_tokens = 6, .ignore_end_of_text = true}, slow[i]);
+    one_place.Generate({.context = {.prompt = Tokens(5, i)}, .max_tokens = 6, .ignore_end_of_text = true},
+                       slow[i]);
   }
   const auto other = std::make_shared<Recorder>();
-  one_place.Generate({.context = {.prompt = Tokens(5, 9)}, .max_tokens = 6, .ignore_end_of_text = true}, other);
+  one_place.Generate({.context = {.prompt = Tokens(5, 9)}, .max_tokens = 6, .ignore_end_of_text = true},
+                     other);
   other->done.WaitForNotification();
   EXPECT_TRUE(other->status.ok());
   for (const auto& recorder : slow) EXPECT_FALSE(recorder->done.HasBeenNotified());
@@ -189,16 +197,17 @@ TEST_F(EngineTest, RestingTasksLeaveTheirPlacesToOthers) {
 }
 
 TEST_F(EngineTest, ARequestOfMoreThanAllPlacesIsRunAlone) {
-  Engine one_place(*model_, nullptr, {.max_sequences = 1});
+  Engine one_place(*model_, nullptr, {.limits = {.max_sequences = 1}});
   const auto recorder = std::make_shared<Recorder>();
-  one_place.Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 2, .samples = 3, .ignore_end_of_text = true},
-                     recorder);
+  one_place.Generate(
+      {.context = {.prompt = Tokens(5, 1)}, .max_tokens = 2, .samples = 3, .ignore_end_of_text = true},
+      recorder);
   recorder->done.WaitForNotification();
   EXPECT_THAT(recorder->tokens, SizeIs(6));
 }
 
 TEST_F(EngineTest, AWaitingRequestEndsWhenItsClientLeaves) {
-  Engine one_place(*model_, nullptr, {.max_sequences = 1});
+  Engine one_place(*model_, nullptr, {.limits = {.max_sequences = 1}});
   const auto first = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
   // While the first is within its first token's callback the other is known to wait.
   first->on_token = [&] {
@@ -206,22 +215,120 @@ TEST_F(EngineTest, AWaitingRequestEndsWhenItsClientLeaves) {
     one_place.Generate({.context = {.prompt = Tokens(5, 2)}}, waiting);
     waiting->cancelled = true;
   };
-  one_place.Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 30, .ignore_end_of_text = true}, first);
+  one_place.Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 30, .ignore_end_of_text = true},
+                     first);
   waiting->done.WaitForNotification();
   EXPECT_EQ(waiting->status.code(), absl::StatusCode::kCancelled);
   EXPECT_THAT(waiting->tokens, IsEmpty());
   first->done.WaitForNotification();
 }
 
+TEST_F(EngineTest, AReaderThatTakesNothingIsEndedAndItsCacheGoesToOthers) {
+  const GenerationRequest request{
+      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 6, .ignore_end_of_text = true};
+  const int64_t bytes = CacheBytes(model_->config(), {.capacity = 10});
+  Engine engine(*model_, nullptr,
+                {.limits = {.max_cache_bytes = bytes}, .stall_timeout = absl::Milliseconds(20)});
+  const auto stalled = std::make_shared<Recorder>(), other = std::make_shared<Recorder>();
+  stalled->on_token = [r = stalled.get()] { r->has_room = false; };
+  engine.Generate(request, stalled);
+  engine.Generate(request, other);
+  stalled->done.WaitForNotification();
+  EXPECT_EQ(stalled->status.code(), absl::StatusCode::kDeadlineExceeded);
+  other->done.WaitForNotification();
+  EXPECT_TRUE(other->status.ok()) << other->status;
+  EXPECT_EQ(engine.stats().stalled, 1);
+}
+
+TEST_F(EngineTest, WhatNeverFitsTheCachesIsRefusedAtOnce) {
+  const int64_t bytes = CacheBytes(model_->config(), {.capacity = 10});
+  Engine engine(*model_, nullptr, {.limits = {.max_cache_bytes = bytes}});
+  GenerationRequest request{.context = {.prompt = Tokens(5, 1)}, .max_tokens = 6, .ignore_end_of_text = true};
+  for (const bool fits : {true, false}) {
+    const auto recorder = std::make_shared<Recorder>();
+    engine.Generate(request, recorder);
+    recorder->done.WaitForNotification();
+    EXPECT_EQ(recorder->status.code(), fits ? absl::StatusCode::kOk : absl::StatusCode::kResourceExhausted);
+    request.max_tokens = 7;
+  }
+  EXPECT_EQ(engine.stats().refused, 1);
+}
+
+TEST_F(EngineTest, BeyondTheLineRequestsAreRefusedAndToldWhenToTryAgain) {
+  Engine engine(*model_, nullptr, {.limits = {.max_sequences = 1, .max_waiting = 1}});
+  const auto first = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>(),
+             refused = std::make_shared<Recorder>();
+  const GenerationRequest request{
+      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 3, .ignore_end_of_text = true};
+  first->on_token = [&] {
+    if (first->tokens.size() > 1) return;
+    engine.Generate(request, waiting);
+    engine.Generate(request, refused);
+  };
+  engine.Generate(request, first);
+  refused->done.WaitForNotification();
+  EXPECT_EQ(refused->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_GT(RetryDelay(refused->status).value(), absl::ZeroDuration());
+  for (const auto& recorder : {first, waiting}) {
+    recorder->done.WaitForNotification();
+    EXPECT_TRUE(recorder->status.ok());
+  }
+}
+
+TEST_F(EngineTest, ATimeLimitEndsWithWhatThereIs) {
+  GenerationRequest request{.context = {.prompt = Tokens(5, 1), .mode = Mode::kExact},
+                            .max_tokens = 100'000,
+                            .ignore_end_of_text = true};
+  request.time_limit = absl::Milliseconds(30);
+  const auto run = Finish(request);
+  EXPECT_TRUE(run->status.ok()) << run->status;
+  EXPECT_EQ(run->finished.at(0), FinishReason::kTimeLimit);
+  EXPECT_THAT(run->tokens, ::testing::Not(IsEmpty()));
+}
+
+TEST_F(EngineTest, ALongPromptDoesNotHoldUpTheOthers) {
+  // While another's prompt goes through the model a few layers a round, tokens go on coming.
+  const int n_ctx = model_->config().n_ctx;
+  const auto decoding = std::make_shared<Recorder>(), prompt = std::make_shared<Recorder>();
+  size_t tokens_at_start = 0, tokens_at_end = 0;
+  decoding->on_token = [&] {
+    if (decoding->tokens.size() != 2) return;
+    tokens_at_start = decoding->tokens.size();
+    engine_->Generate({.context = {.prompt = Tokens(n_ctx, 2)}, .max_tokens = 1, .ignore_end_of_text = true},
+                      prompt);
+  };
+  prompt->on_token = [&] { tokens_at_end = decoding->tokens.size(); };
+  engine_->Generate(
+      {.context = {.prompt = Tokens(5, 1)}, .max_tokens = n_ctx - 5, .ignore_end_of_text = true}, decoding);
+  prompt->done.WaitForNotification();
+  decoding->done.WaitForNotification();
+  EXPECT_GT(tokens_at_end, tokens_at_start);
+}
+
+TEST_F(EngineTest, CountsWhatItDoes) {
+  const auto run = Finish(
+      {.context = {.prompt = Tokens(5, 1)}, .max_tokens = 7, .samples = 3, .ignore_end_of_text = true});
+  engine_->Shutdown();
+  const EngineStats stats = engine_->stats();
+  EXPECT_EQ(stats.steps, 7);
+  EXPECT_EQ(stats.rows, 5 + 6 * 3);
+  EXPECT_EQ(stats.batches[0], 1);  // the prompt
+  EXPECT_EQ(stats.batches[2], 6);  // three samples
+  EXPECT_GT(stats.step_time, absl::ZeroDuration());
+}
+
 TEST_F(EngineTest, SettingsBeyondWhatFloatsHoldStillGiveNumbers) {
   const auto memory = Remember("m", 20);
   for (Method method : {Method::kType1, Method::kType2, Method::kType3}) {
-    const auto run = Finish({.context = {.prompt = Tokens(5, 1),
-                                         .uses = {{memory, {1, 2, 3, 4}, {.method = method, .k = 20, .memory_fraction = 1e308,
-                                                                          .score_scale = 1.7e308}}}},
-                             .max_tokens = 5,
-                             .ignore_end_of_text = true,
-                             .top_logprobs = 0});
+    const auto run = Finish(
+        {.context =
+             {.prompt = Tokens(5, 1),
+              .uses = {{memory,
+                        {1, 2, 3, 4},
+                        {.method = method, .k = 20, .memory_fraction = 1e308, .score_scale = 1.7e308}}}},
+         .max_tokens = 5,
+         .ignore_end_of_text = true,
+         .top_logprobs = 0});
     ASSERT_TRUE(run->status.ok()) << run->status;
     for (const GeneratedToken& token : run->tokens) EXPECT_TRUE(std::isfinite(token.detail->chosen.logprob));
   }
@@ -229,7 +336,8 @@ TEST_F(EngineTest, SettingsBeyondWhatFloatsHoldStillGiveNumbers) {
 
 TEST_F(EngineTest, ThePromptCountsOnceHoweverManySamples) {
   const auto memory = Remember("m", 20);
-  GenerationRequest request{.context = {.prompt = Tokens(5, 1), .uses = {{memory, {2}, {}}}}, .max_tokens = 1};
+  GenerationRequest request{.context = {.prompt = Tokens(5, 1), .uses = {{memory, {2}, {}}}},
+                            .max_tokens = 1};
   const auto one = Finish(request);
   request.samples = 4;
   EXPECT_EQ(Finish(request)->stats.usage.tokens_heads_total, one->stats.usage.tokens_heads_total);
@@ -249,7 +357,8 @@ TEST_F(EngineTest, ScoreEqualsTheLogprobsOfWhatWasGenerated) {
   const auto memory = Remember("m", 30);
   for (Mode mode : {Mode::kExact, Mode::kCached}) {
     const Context context{.prompt = Tokens(6, 3), .uses = {{memory, {2, 3}, {}}}, .mode = mode};
-    const auto run = Finish({.context = context, .max_tokens = 9, .ignore_end_of_text = true, .top_logprobs = 2});
+    const auto run =
+        Finish({.context = context, .max_tokens = 9, .ignore_end_of_text = true, .top_logprobs = 2});
     const auto score = std::make_shared<ScoreRecorder>();
     engine_->Score({.context = context, .continuation = run->Ids(), .top_logprobs = 2}, score);
     score->done.WaitForNotification();
@@ -265,8 +374,11 @@ TEST_F(EngineTest, EndOfTextEndsUnlessIgnored) {
   // A seed whose sample contains the end-of-text token: the tiny model draws it about once in 500.
   const auto memory = Remember("m", 20);
   for (uint64_t seed = 0; seed < 2000; ++seed) {
-    GenerationRequest request{.context = {.prompt = Tokens(3, 1), .uses = {{memory, {2}, {}}}}, .max_tokens = 8,
-                              .samples = 8, .sampling = {.temperature = 2, .top_k = 0, .seed = seed}, .trace = true};
+    GenerationRequest request{.context = {.prompt = Tokens(3, 1), .uses = {{memory, {2}, {}}}},
+                              .max_tokens = 8,
+                              .samples = 8,
+                              .sampling = {.temperature = 2, .top_k = 0, .seed = seed},
+                              .trace = true};
     const auto run = Finish(request);
     const auto ended = std::find_if(run->finished.begin(), run->finished.end(),
                                     [](const auto& f) { return f.second == FinishReason::kEndOfText; });

@@ -217,5 +217,27 @@ TEST(ForkTest, PendingTokensGoWithTheFork) {
   EXPECT_EQ(Feed(*model, *fork, {4}), Feed(*model, origin, {4}));
 }
 
+// A pass in pieces computes what one in a row does, whatever is stepped between them.
+TEST(ForwardPassTest, PiecesDoNotChangeWhatIsComputed) {
+  const auto model = Model::Load(MTM_TESTDATA "/golden/tiny").value();
+  const uint64_t seed = RandomSeed(23);
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  std::mt19937_64 random(seed);
+  const Tokens prompt = RandomTokens(random, 20, *model), other = RandomTokens(random, 3, *model);
+  Sequence whole(*model, {.capacity = 20});
+  const Logits expected = Feed(*model, whole, prompt);
+
+  Sequence pieces(*model, {.capacity = 20}), between(*model, {.capacity = 20});
+  pieces.Append(prompt);
+  ForwardPass pass(*model, {&pieces});
+  int n_pieces = 0;
+  for (; !pass.done(); ++n_pieces) {
+    ASSERT_TRUE(pass.Run(1).ok());
+    if (n_pieces < 3) Feed(*model, between, other);
+  }
+  EXPECT_EQ(n_pieces, model->config().n_layer);
+  EXPECT_EQ(Logits(pieces.logits().begin(), pieces.logits().end()), expected);
+}
+
 }  // namespace
 }  // namespace mtm
