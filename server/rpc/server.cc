@@ -130,6 +130,9 @@ void Server::Shutdown() {
   maker_.Shutdown();
   engine_.Shutdown();
   if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kFarewell));
+  // Jobs of rpcs that were given up.
+  worker_.Shutdown();
+  long_worker_.Shutdown();
   const std::lock_guard lock(mutex_);
   shut_down_ = true;
   stopped_.notify_all();

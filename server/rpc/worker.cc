@@ -9,18 +9,23 @@ Worker::Worker(int n_threads) {
   for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { Loop(); });
 }
 
-Worker::~Worker() {
+Worker::~Worker() { Shutdown(); }
+
+void Worker::Shutdown() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
 void Worker::Run(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
+    if (stopping_) return;
     jobs_.push_back(std::move(job));
   }
   changed_.notify_one();

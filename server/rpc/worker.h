@@ -16,13 +16,15 @@ namespace mtm {
 class Worker {
  public:
   explicit Worker(int n_threads);
-  // Runs what is still queued.
-  ~Worker();
+  ~Worker();  // as Shutdown
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   // Begun in the order given; as many at once as there are threads.
   void Run(std::function<void()> job);
+
+  // Returns when all that was queued has been run. What comes later is dropped. Idempotent.
+  void Shutdown();
 
  private:
   void Loop();

@@ -40,10 +40,12 @@ TEST(WorkerTest, OneThreadKeepsTheOrder) {
 
 TEST(WorkerTest, WhatIsQueuedIsDoneAtTheEnd) {
   std::atomic<int> done = 0;
-  {
-    Worker worker(3);
-    for (int i = 0; i < 100; ++i) worker.Run([&] { ++done; });
-  }
+  Worker worker(3);
+  for (int i = 0; i < 100; ++i) worker.Run([&] { ++done; });
+  worker.Shutdown();
+  EXPECT_EQ(done, 100);
+  worker.Run([&] { ++done; });
+  worker.Shutdown();
   EXPECT_EQ(done, 100);
 }
 
