@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fstream>
-#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -50,18 +49,13 @@ class MemoryRpcTest : public testing::Test {
     v1::DeleteMemoryResponse response;
     return server_.memories().DeleteMemory(&context, request, &response);
   }
-  grpc::Status Create(const std::vector<v1::CreateMemoryRequest>& messages) {
-    std::vector<v1::CreateMemoryResponse> events;
-    return server_.Create(messages, events);
-  }
-
   const std::filesystem::path folder_ = FreshFolder();
   std::unique_ptr<MemoryStore> store_ = OpenStore(folder_);
   TestServer server_{SmallModel(), &Gpt2Tokenizer(), *store_, {.max_text_bytes = 4 << 20}};
 };
 
 TEST_F(MemoryRpcTest, IsMadeListedFoundAndDeleted) {
-  std::vector<v1::CreateMemoryResponse> events;
+  std::vector<v1::WriteMemoryResponse> events;
   std::string text;
   for (int i = 0; i < 200; ++i) text += " word";
   auto spec = Spec("team/words");
@@ -103,107 +97,6 @@ TEST_F(MemoryRpcTest, HoldsTheTokensOfTheTextWithoutTheNewline) {
   server_.CreateText("a", "Hi there");
   const auto tokens = (*store_->Get("a"))->tokens();
   EXPECT_THAT(tokens, ElementsAre(17250, 612));
-}
-
-TEST_F(MemoryRpcTest, ANameIsGivenOnce) {
-  const std::string digest = server_.CreateText("a", "Hi there").digest();
-  EXPECT_EQ(Create({Spec("a"), Text("other")}).error_code(), grpc::StatusCode::ALREADY_EXISTS);
-  EXPECT_EQ(server_.List().memories(0).digest(), digest);
-}
-
-TEST_F(MemoryRpcTest, ANameInUseIsRefusedBeforeTheTextIsSent) {
-  server_.CreateText("a", "Hi there");
-  grpc::ClientContext context;
-  const auto stream = server_.memories().CreateMemory(&context);
-  ASSERT_TRUE(stream->Write(Spec("a")));
-  v1::CreateMemoryResponse event;
-  EXPECT_FALSE(stream->Read(&event));
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::ALREADY_EXISTS);
-}
-
-TEST_F(MemoryRpcTest, OfTwoAtOnceOneGetsTheName) {
-  std::vector<grpc::Status> statuses(4);
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < statuses.size(); ++i) {
-    threads.emplace_back([&, i] { statuses[i] = Create({Spec("a"), Text("Hi there")}); });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(std::ranges::count_if(statuses, &grpc::Status::ok), 1);
-  for (const grpc::Status& status : statuses) {
-    EXPECT_TRUE(status.ok() || status.error_code() == grpc::StatusCode::ALREADY_EXISTS)
-        << status.error_message();
-  }
-}
-
-TEST_F(MemoryRpcTest, SeveralAreMadeOneAfterTheOther) {
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 6; ++i) {
-    threads.emplace_back([&, i] { server_.CreateText(absl::StrCat("m", i), std::string(2000, 'a')); });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_THAT(server_.List().memories(), SizeIs(6));
-}
-
-TEST_F(MemoryRpcTest, AStreamThatEndsWithinTheTextLeavesNothing) {
-  const auto files = FilesBelow(folder_);
-  grpc::ClientContext context;
-  const auto stream = server_.memories().CreateMemory(&context);
-  ASSERT_TRUE(stream->Write(Spec("a")));
-  ASSERT_TRUE(stream->Write(Text("Hi there")));
-  context.TryCancel();
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_EQ(server_.records().Take("CreateMemory").status.code(), absl::StatusCode::kCancelled);
-  EXPECT_THAT(server_.List().memories(), IsEmpty());
-  EXPECT_EQ(FilesBelow(folder_), files);
-  server_.CreateText("a", "Hi there");
-}
-
-TEST_F(MemoryRpcTest, AStreamThatEndsWithinTheMakingLeavesNothing) {
-  const auto files = FilesBelow(folder_);
-  std::string text;
-  while (text.size() < 4'000'000) text += " word";
-  grpc::ClientContext context;
-  const auto stream = server_.memories().CreateMemory(&context);
-  ASSERT_TRUE(stream->Write(Spec("a")));
-  ASSERT_TRUE(stream->Write(Text(text)));
-  stream->WritesDone();
-  v1::CreateMemoryResponse event;
-  do {
-    ASSERT_TRUE(stream->Read(&event));
-  } while (event.progress().tokens_done() == 0);
-  context.TryCancel();
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_EQ(server_.records().Take("CreateMemory").status.code(), absl::StatusCode::kCancelled);
-  EXPECT_THAT(server_.List().memories(), IsEmpty());
-  EXPECT_EQ(FilesBelow(folder_), files);
-}
-
-TEST_F(MemoryRpcTest, GenerationGoesOnWhileAMemoryIsMade) {
-  std::string text;
-  while (text.size() < 4'000'000) text += " word";
-  grpc::ClientContext context;
-  const auto stream = server_.memories().CreateMemory(&context);
-  ASSERT_TRUE(stream->Write(Spec("a")));
-  ASSERT_TRUE(stream->Write(Text(text)));
-  stream->WritesDone();
-  v1::CreateMemoryResponse event;
-  ASSERT_TRUE(stream->Read(&event));
-  for (int i = 0; i < 5; ++i) server_.Generate("prompt: 'Hi'");
-  context.TryCancel();
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
-}
-
-TEST_F(MemoryRpcTest, BadUploadsAreRefused) {
-  EXPECT_THAT(Violations(Create({})), ElementsAre("spec: is missing; the first message must be `spec`"));
-  EXPECT_THAT(Violations(Create({Spec("A")})), ElementsAre(HasSubstr("spec.name: ")));
-  EXPECT_THAT(Violations(Create({Spec("a"), Text("")})),
-              ElementsAre("text: is empty; a memory holds at least one token"));
-  EXPECT_THAT(Violations(Create({Spec("a"), Text("a\xff")})), ElementsAre(HasSubstr("text: ")));
-  EXPECT_THAT(Violations(Create({Spec("\xff")})), ElementsAre("spec.name: is no UTF-8 at byte 0"));
-  const grpc::Status large =
-      Create({Spec("a"), Text(std::string(3 << 20, 'a')), Text(std::string(3 << 20, 'a'))});
-  EXPECT_EQ(large.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(server_.List().memories(), IsEmpty());
 }
 
 TEST_F(MemoryRpcTest, AMemoryIsFoundByItsDigest) {
@@ -275,7 +168,7 @@ TEST(DamagedMemoryRpcTest, IsListedWithItsReasonAndNotServed) {
   v1::GenerateResponse response;
   const auto request = FromText<v1::GenerateRequest>("prompt: 'Hi' memory_uses { memory: 'a' }");
   EXPECT_EQ(server.Generate(request, response).error_code(), grpc::StatusCode::DATA_LOSS);
-  std::vector<v1::CreateMemoryResponse> events;
+  std::vector<v1::WriteMemoryResponse> events;
   EXPECT_EQ(server.Create({Spec("a"), Text("Hi")}, events).error_code(), grpc::StatusCode::ALREADY_EXISTS);
 }
 
