@@ -123,6 +123,22 @@ TEST_F(CreateRpcTest, ANameInUseIsRefusedBeforeTheTextIsSent) {
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::ALREADY_EXISTS);
 }
 
+TEST(DamagedMemoryRpcTest, ANameOfADamagedMemoryIsInUse) {
+  const std::filesystem::path folder = FreshFolder();
+  AddMemory(SmallModel(), *OpenStore(folder), "a", {1});
+  for (const std::string& file : FilesBelow(folder / "segments")) {
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+  }
+  const auto store = OpenStore(folder);
+  TestServer server(SmallModel(), &Gpt2Tokenizer(), *store);
+  TestServer::WriteEvents events;
+  const grpc::Status status = server.Create({Spec("a"), Text("Hi")}, events);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_THAT(status.error_message(), HasSubstr("damaged"));
+  ASSERT_TRUE(server.Replace({Spec("a"), Text("Hi")}, events).ok());
+  EXPECT_EQ(events.back().memory().state(), v1::Memory::STATE_RESIDENT);
+}
+
 TEST_F(CreateRpcTest, OfSeveralAtOnceOneGetsTheName) {
   std::vector<grpc::Status> statuses(4);
   std::vector<std::thread> threads;
