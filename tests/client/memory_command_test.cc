@@ -119,7 +119,7 @@ TEST_F(MemoryCommandTest, LoadsChecksAndUnloads) {
 TEST_F(MemoryCommandTest, ExportsAndImports) {
   ASSERT_EQ(Run({"remember", "cats", "-"}, "purr"), 0);
   EXPECT_EQ(Run({"export", "cats", Path("cats.mtm")}), 0) << err();
-  EXPECT_EQ(out(), Path("cats.mtm") + ": cats, 92 B, digest aaaaaaaaaaaa\n");
+  EXPECT_EQ(out(), Path("cats.mtm") + ": cats, 93 B, digest aaaaaaaaaaaa\n");
   EXPECT_FALSE(std::filesystem::exists(Path("cats.mtm.part")));
   EXPECT_EQ(Run({"import", "copy", Path("cats.mtm"), "--label", "from=file", "--request-id", "one"}), 0)
       << err();
