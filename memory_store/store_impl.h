@@ -72,6 +72,8 @@ class MemoryStore::Impl : public std::enable_shared_from_this<MemoryStore::Impl>
 
   absl::StatusOr<std::shared_ptr<const Memory>> Get(std::string_view reference);
   absl::StatusOr<std::shared_ptr<const MemoryRecord>> Describe(std::string_view reference) const;
+  // As MemoryStore::Export; ABORTED: one of its segments is not there any more, or another.
+  absl::StatusOr<std::unique_ptr<MemoryExport>> OpenExport(const StoredVersion& version);
   // Publishes what loading, letting go or damage changed, where they did.
   void Refresh();
   // As MemoryStore::Verify, of one segment; ABORTED: it is not there any more, or another.
@@ -113,6 +115,7 @@ class MemoryStore::Impl : public std::enable_shared_from_this<MemoryStore::Impl>
   // one.
   absl::StatusOr<NewSegment> Prepare(std::shared_ptr<const Segment> segment,
                                      const std::filesystem::path& file, const IndexProgress& progress);
+  void RemoveIndexTemporaries(const VersionDraft& draft);
   // Where the segment is large enough to have one. ABORTED: no version refers to the segment any more.
   absl::Status RebuildIndex(const std::shared_ptr<const Segment>& segment, const IndexProgress& progress);
 
@@ -131,7 +134,6 @@ class MemoryStore::Impl : public std::enable_shared_from_this<MemoryStore::Impl>
   // Builds it and writes it to a temporary file, whose path it sets.
   absl::StatusOr<std::shared_ptr<const SegmentIndex>> BuildIndex(const Segment& segment, NewFile& file,
                                                                  const IndexProgress& progress);
-  void RemoveIndexTemporaries(const VersionDraft& draft);
   void RemoveTemporary(const NewFile& file);
   void Publish(std::shared_ptr<const Manifest> manifest);
   void Poll(const std::stop_token& stop);
