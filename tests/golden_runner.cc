@@ -17,7 +17,7 @@
 #include "absl/strings/str_join.h"
 #include "memory_store/memory_store.h"
 #include "nlohmann/json.hpp"
-#include "server/generation/memory_maker.h"
+#include "server/generation/make_memory.h"
 #include "server/generation/sampling.h"
 #include "server/model/model.h"
 #include "server/model/safetensors.h"
