@@ -16,7 +16,7 @@
 #include <numeric>
 
 #include "memory_store/memory_store.h"
-#include "server/generation/memory_maker.h"
+#include "server/generation/make_memory.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
 #include "tests/support/gpt2_shapes.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
-#include "server/generation/memory_maker.h"
+#include "server/generation/make_memory.h"
 #include "server/model/threads.h"
 
 namespace mtm {
