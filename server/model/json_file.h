@@ -4,6 +4,7 @@
 #define MTM_SERVER_MODEL_JSON_FILE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -16,8 +17,8 @@
 
 namespace mtm {
 
-// Bytes of the longest JSON that is parsed: a configuration, an index of shards, a safetensors header. GPT-2 XL's header has 60 KB.
-// Parsed, a byte costs up to some 80.
+// Bytes of the longest JSON that is parsed: a configuration, an index of shards, a safetensors header. GPT-2
+// XL's header has 60 KB. Parsed, a byte costs up to some 80.
 inline constexpr size_t kMaxJsonBytes = 4 << 20;
 
 // NOT_FOUND: cannot be opened. INVALID_ARGUMENT: no regular file, too long, or not a JSON object.
@@ -29,19 +30,21 @@ inline absl::StatusOr<nlohmann::json> ReadJsonObject(const std::filesystem::path
   if (!std::filesystem::is_regular_file(path, error)) {
     return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a file"));
   }
-  std::string text(kMaxJsonBytes + 1, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(stream.gcount()));
-  if (text.size() > kMaxJsonBytes) {
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  if (error || size > kMaxJsonBytes) {
     return absl::InvalidArgumentError(absl::StrCat(path.string(), ": longer than ", kMaxJsonBytes, " bytes"));
   }
+  std::string text(size, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(size));
+  text.resize(static_cast<size_t>(stream.gcount()));
   nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a JSON object"));
+  if (!json.is_object())
+    return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a JSON object"));
   return json;
 }
 
-// A value as a message shows it. Lists and objects are not spelled out: dump() recurses, and deep nesting would
-// overflow the stack.
+// A value as a message shows it. Lists and objects are not spelled out: dump() recurses, and deep nesting
+// would overflow the stack.
 inline std::string ShowJson(const nlohmann::json& value) {
   if (value.is_array()) return "a list";
   if (value.is_object()) return "an object";
