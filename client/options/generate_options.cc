@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "client/options/lists.h"
 #include "client/options/memory_use_spec.h"
 
@@ -30,6 +31,15 @@ constexpr ShortForm kShortForms[] = {
     {"r", "--resid", "X", "share of the original value kept, 0..1 (default 0.33)"},
     {"heads", "--heads", "X", "most of a layer's tokens-heads changed, > 0..1 (default 1)"},
 };
+
+// What is no duration stays out of range, for the server to refuse.
+google::protobuf::Duration ToProto(double seconds) {
+  const absl::Duration duration = absl::Seconds(seconds);
+  google::protobuf::Duration proto;
+  proto.set_seconds(absl::ToInt64Seconds(duration));
+  proto.set_nanos(static_cast<int32_t>((duration % absl::Seconds(1)) / absl::Nanoseconds(1)));
+  return proto;
+}
 
 }  // namespace
 
@@ -138,6 +148,7 @@ void GenerateOptions::AddTo(CLI::App& command) {
       ->group(kSamplingGroup);
   command.add_flag("--ignore-end", ignore_end, "go on past the end-of-text token")->group(kSamplingGroup);
   add("--logprobs", logprobs, "N", "each token's log-probability, with the N best others, in a table");
+  add("--time-limit", time_limit_seconds, "SECONDS", "end with what there is after this long");
 }
 
 absl::StatusOr<v1::GenerateRequest> GenerateOptions::Request() const {
@@ -152,6 +163,7 @@ absl::StatusOr<v1::GenerateRequest> GenerateOptions::Request() const {
   if (max_tokens) parameters.set_max_tokens(*max_tokens);
   if (samples) parameters.set_sample_count(*samples);
   if (logprobs) parameters.set_top_logprobs(*logprobs);
+  if (time_limit_seconds) *parameters.mutable_time_limit() = ToProto(*time_limit_seconds);
   parameters.set_ignore_end_of_text(ignore_end);
   parameters.mutable_stop()->Add(stop.begin(), stop.end());
   v1::SamplingParameters& sampling = *parameters.mutable_sampling();

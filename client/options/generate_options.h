@@ -53,6 +53,7 @@ struct GenerateOptions {
   std::vector<std::string> stop;
   bool ignore_end = false;
   std::optional<int32_t> logprobs;
+  std::optional<double> time_limit_seconds;
 
   void AddTo(CLI::App& command);
 

@@ -64,6 +64,8 @@ TEST_F(GenerateCommandTest, GenerateSendsEveryOption) {
                  "--ignore-end",
                  "--logprobs",
                  "0",
+                 "--time-limit",
+                 "2.5",
                  "--no-newline",
                  "-"},
                 "Cats\n\n"),
@@ -92,6 +94,8 @@ TEST_F(GenerateCommandTest, GenerateSendsEveryOption) {
   EXPECT_THAT(parameters.stop(), ElementsAre("a", "b,c"));
   EXPECT_TRUE(parameters.ignore_end_of_text());
   EXPECT_TRUE(parameters.has_top_logprobs());
+  EXPECT_EQ(parameters.time_limit().seconds(), 2);
+  EXPECT_EQ(parameters.time_limit().nanos(), 500'000'000);
   EXPECT_THAT(out(), StartsWith("== sample 1 of 2 ==\n purr purr\n== sample 2 of 2 ==\n purr purr\n"));
   EXPECT_THAT(out(), HasSubstr("logprob"));
 }
