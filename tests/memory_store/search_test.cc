@@ -3,12 +3,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "memory_store/half.h"
 
 namespace mtm {
 namespace {
@@ -35,6 +39,33 @@ std::vector<Neighbour> BruteForce(const std::vector<float>& keys, int dim, const
     result.insert(result.end(), all.begin(), all.end());
   }
   return result;
+}
+
+StoredRows Rows(const std::vector<float>& keys, int dim) {
+  return {.dtype = DataType::kF32,
+          .data = reinterpret_cast<const std::byte*>(keys.data()),
+          .n = static_cast<int64_t>(keys.size()) / dim,
+          .head_dim = dim};
+}
+
+std::vector<Neighbour> NearestKeys(const std::vector<float>& keys, int dim, const std::vector<float>& queries,
+                                   int k) {
+  return NearestKeys(Rows(keys, dim), queries, k);
+}
+
+// The numbers as halves; `numbers` become what the halves are.
+std::vector<uint16_t> ToHalves(std::vector<float>& numbers) {
+  std::vector<uint16_t> halves(numbers.size());
+  FloatToHalf(numbers, halves);
+  HalfToFloat(halves, numbers);
+  return halves;
+}
+
+StoredRows Rows(const std::vector<uint16_t>& keys, int dim) {
+  return {.dtype = DataType::kF16,
+          .data = reinterpret_cast<const std::byte*>(keys.data()),
+          .n = static_cast<int64_t>(keys.size()) / dim,
+          .head_dim = dim};
 }
 
 std::vector<float> Normal(uint32_t seed, size_t n, float offset = 0, float scale = 1) {
@@ -108,6 +139,96 @@ TEST(SearchTest, DistancesThatAreNoNumberComeLastByPosition) {
   const std::vector<float> nan_query = {NAN};
   EXPECT_THAT(NearestKeys(keys, 1, nan_query, 2),
               ElementsAre(Neighbour{0, kInfinity}, Neighbour{1, kInfinity}));
+}
+
+// More keys than a block of converted rows has: 4096 of 64 numbers.
+TEST(SearchTest, HalvesEqualBruteForceOverWhatTheyStandFor) {
+  for (const int dim : {1, 3, 64}) {
+    for (const size_t n_keys : {1u, 7u, 300u, 9000u}) {
+      std::vector<float> keys = Normal(11, n_keys * static_cast<size_t>(dim));
+      const std::vector<uint16_t> halves = ToHalves(keys);
+      for (const size_t n_queries : {1u, 19u, 20u}) {
+        const std::vector<float> queries = Normal(12, n_queries * static_cast<size_t>(dim));
+        for (const int k : {1, 5, 290, 300}) {
+          EXPECT_EQ(NearestKeys(Rows(halves, dim), queries, k),
+                    BruteForce(keys, dim, queries, static_cast<size_t>(k)))
+              << "dim " << dim << ", keys " << n_keys << ", queries " << n_queries << ", k " << k;
+        }
+      }
+    }
+  }
+}
+
+TEST(SearchTest, HalvesThatTieGoToTheLowerPositionAcrossBlocks) {
+  std::vector<float> distinct = Normal(13, 3 * 64);
+  std::vector<float> keys;
+  for (int copy = 0; copy < 3000; ++copy) keys.insert(keys.end(), distinct.begin(), distinct.end());
+  const std::vector<uint16_t> halves = ToHalves(keys);
+  for (const size_t n_queries : {1u, 21u}) {
+    const std::vector<float> queries = Normal(14, n_queries * 64, 1.f);
+    EXPECT_EQ(NearestKeys(Rows(halves, 64), queries, 7), BruteForce(keys, 64, queries, 7));
+  }
+}
+
+TEST(SearchTest, HalvesWithALargeOffsetEqualBruteForce) {
+  std::vector<float> keys = Normal(15, 9000 * 64, 300.f, 0.5f);
+  const std::vector<uint16_t> halves = ToHalves(keys);
+  for (const size_t n_queries : {1u, 21u}) {
+    const std::vector<float> queries = Normal(16, n_queries * 64, 300.f, 0.5f);
+    EXPECT_EQ(NearestKeys(Rows(halves, 64), queries, 5), BruteForce(keys, 64, queries, 5));
+  }
+}
+
+TEST(SearchTest, EachQueryGetsAloneWhatItGetsAmongOthers) {
+  std::vector<float> keys = Normal(17, 6000 * 64, 2.f);
+  const std::vector<uint16_t> halves = ToHalves(keys);
+  const std::vector<float> queries = Normal(18, 40 * 64, 2.f);
+  for (const StoredRows& rows : {Rows(keys, 64), Rows(halves, 64)}) {
+    const std::vector<Neighbour> together = NearestKeys(rows, queries, 5);
+    for (size_t q = 0; q < 40; ++q) {
+      const std::vector<Neighbour> alone = NearestKeys(rows, std::span(queries).subspan(q * 64, 64), 5);
+      EXPECT_TRUE(
+          std::equal(alone.begin(), alone.end(), together.begin() + static_cast<std::ptrdiff_t>(q * 5)))
+          << q;
+    }
+  }
+}
+
+// Every third row, in falling order: the nearest among them, by position.
+TEST(SearchTest, NearestAmongSomeRowsEqualBruteForceOverThem) {
+  for (const int dim : {1, 7, 16, 64, 100}) {
+    const auto d = static_cast<size_t>(dim);
+    for (const size_t n_keys : {1u, 40u, 3000u}) {
+      for (const float offset : {0.f, 300.f}) {
+        std::vector<float> keys = Normal(19, n_keys * d, offset);
+        if (dim == 1) std::ranges::for_each(keys, [](float& x) { x = std::round(x); });  // ties
+        const std::vector<uint16_t> halves = ToHalves(keys);
+        std::vector<uint32_t> rows;
+        std::vector<float> chosen;
+        for (size_t i = 0; i < n_keys; i += 3) {
+          rows.insert(rows.begin(), static_cast<uint32_t>(i));
+          chosen.insert(chosen.end(), &keys[i * d], &keys[i * d] + d);
+        }
+        const std::vector<float> query = Normal(20, d, offset);
+        for (const size_t k : {1u, 5u, 2000u}) {
+          std::vector<Neighbour> expected = BruteForce(chosen, dim, query, k);
+          for (Neighbour& neighbour : expected) neighbour.position *= 3;
+          EXPECT_EQ(NearestAmong(Rows(keys, dim), rows, query, static_cast<int>(k)), expected)
+              << dim << " " << n_keys;
+          EXPECT_EQ(NearestAmong(Rows(halves, dim), rows, query, static_cast<int>(k)), expected)
+              << dim << " " << n_keys;
+        }
+      }
+    }
+  }
+}
+
+TEST(SearchTest, DistancesAmongSomeRowsThatAreNoNumberComeLast) {
+  const std::vector<float> keys = {NAN, 2, -kInfinity, 1, NAN};
+  const std::vector<uint32_t> rows = {4, 3, 2, 0};
+  const std::vector<float> query = {0};
+  EXPECT_THAT(NearestAmong(Rows(keys, 1), rows, query, 3),
+              ElementsAre(Neighbour{3, 1.f}, Neighbour{0, kInfinity}, Neighbour{2, kInfinity}));
 }
 
 }  // namespace

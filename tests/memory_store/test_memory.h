@@ -206,6 +206,11 @@ inline std::shared_ptr<const Memory> MemoryOf(std::vector<std::shared_ptr<const 
   return std::make_shared<const Memory>(std::move(info), std::move(segments));
 }
 
+// Of tests that run for each data type.
+inline std::string NameOfDataType(const testing::TestParamInfo<DataType>& info) {
+  return info.param == DataType::kF16 ? "F16" : "F32";
+}
+
 }  // namespace mtm
 
 #endif  // MTM_TESTS_MEMORY_STORE_TEST_MEMORY_H_
