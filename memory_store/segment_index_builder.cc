@@ -42,9 +42,10 @@ class ParallelWork {
 
   absl::Status Run(const IndexProgress& progress) {
     const size_t n_cores = std::max(1u, std::thread::hardware_concurrency());
-    n_running_ = std::min(n_, n_cores);
+    const size_t n_threads = std::min(n_, n_cores);
+    n_running_ = n_threads;             // from here on theirs, under mutex_
     std::vector<std::jthread> threads;  // joined before the members go
-    for (size_t i = 0; i < n_running_; ++i) threads.emplace_back([this] { RunThread(); });
+    for (size_t i = 0; i < n_threads; ++i) threads.emplace_back([this] { RunThread(); });
     std::unique_lock lock(mutex_);
     size_t n_reported = 0;
     while (n_running_ > 0) {
