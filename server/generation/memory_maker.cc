@@ -110,8 +110,8 @@ void MemoryMaker::Make(Job& job) {
                         .check = [&] { return Check(job); },
                         .progress = [&](int64_t done, int64_t total) { OnProgress(job, done, total); }};
   const auto memory = MakeMemory(engine_.model(), engine_.tokenizer(), store_, job.request, hooks);
-  const Result result =
-      memory.ok() ? Result(WriteResult{(*memory)->info().name, (*memory)->info().digest}) : Result(memory.status());
+  const Result result = memory.ok() ? Result(WriteResult{(*memory)->info().name, (*memory)->info().digest})
+                                    : Result(memory.status());
   std::unique_ptr<Job> ended;
   {
     const std::lock_guard lock(mutex_);

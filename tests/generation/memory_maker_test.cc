@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include "tests/generation/fixture.h"
 #include "tests/support/notification.h"
@@ -23,7 +24,7 @@ class Recorder : public WriteSink {
   bool IsCancelled() override { return cancelled; }
   void OnProgress(int64_t done_tokens, int64_t) override {
     progress.push_back(done_tokens);
-    if (on_progress) on_progress();
+    if (const auto call = std::exchange(on_progress, nullptr)) call();
   }
   void OnDone(absl::StatusOr<WriteResult> made) override {
     result = std::move(made);
@@ -40,7 +41,7 @@ class Recorder : public WriteSink {
   }
 
   std::atomic<bool> cancelled = false;
-  std::function<void()> on_progress;
+  std::function<void()> on_progress;  // once
   std::vector<int64_t> progress;
   absl::StatusOr<WriteResult> result;
   bool accepted = false;
@@ -69,10 +70,7 @@ class MemoryMakerTest : public GenerationTest {
   // Calls `function` on the maker's thread when the write is under way.
   std::shared_ptr<Recorder> WriteAndCall(WriteRequest request, std::function<void(Recorder&)> function) {
     const auto recorder = std::make_shared<Recorder>();
-    recorder->on_progress = [r = recorder.get(), function] {
-      r->on_progress = nullptr;
-      function(*r);
-    };
+    recorder->on_progress = [r = recorder.get(), function] { function(*r); };
     maker_->Write(std::move(request), recorder);
     return recorder;
   }
