@@ -31,12 +31,18 @@ struct ClientOptions {
   // Null: without TLS.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
 
-  // How often a read that changes nothing is tried while the server is unavailable. 1..5.
+  // How often a call is made while the server is unavailable. >= 1.
   int max_attempts = 4;
+
+  // Between the first two attempts, give or take a fifth; three times as long each time after.
+  absl::Duration first_retry_delay = absl::Milliseconds(250);
+
+  // Called before each wait, on the thread of the call: what went wrong, and for how long it waits.
+  std::function<void(const absl::Status&, absl::Duration)> on_retry;
 };
 
 struct CallOptions {
-  // For the whole call, streams too. DEADLINE_EXCEEDED past it.
+  // For the whole call, streams and further attempts too. DEADLINE_EXCEEDED past it.
   absl::Duration timeout = absl::InfiniteDuration();
 
   // Ends the call within moments; it returns CANCELLED.
@@ -46,42 +52,43 @@ struct CallOptions {
 // A part of what a memory is made of: UTF-8 text, which may end within a character, or token ids.
 using MemoryPart = std::variant<std::string, std::vector<int32_t>>;
 
-// Gives the next part, nothing at the end, or an error, which undoes the memory and is what Remember returns.
-// Called on another thread than Remember's. A reader that can wait long returns soon once a stop is
-// requested: the server has refused, or the call was cancelled.
+// Gives the next part, nothing at the end, or an error, which undoes the write and is what it returns.
+// Called on another thread than the write. A reader that can wait long returns soon once a stop is
+// requested: the server has refused, or the call was cancelled; what it has not returned then, it returns
+// when it is called again.
 using MemoryReader = std::function<absl::StatusOr<std::optional<MemoryPart>>(std::stop_token)>;
 
 // Reads text in chunks. The stream outlives the reader.
 MemoryReader TextReader(std::istream& stream);
 
-// Called on the thread that called Remember.
-using ProgressCallback = std::function<void(const v1::CreateMemoryResponse::Progress&)>;
+// How far a write (in tokens), a check or a transfer (in bytes) is. A total of 0 is unknown. Called on the
+// calling thread.
+using ProgressCallback = std::function<void(int64_t done, int64_t total)>;
 
-// Returns false to stop, which makes the call return CANCELLED. Called on the thread that called
-// StreamGenerate.
+// Return false to stop, which makes the call return CANCELLED. Called on the calling thread.
 using EventCallback = std::function<bool(const v1::StreamGenerateResponse&)>;
+using WatchCallback = std::function<bool(const v1::WatchMemoriesResponse&)>;
+
+// Takes the next bytes of an export. An error ends the call, which returns it.
+using DataSink = std::function<absl::Status(std::string_view)>;
+
+// Gives some of the bytes from `offset` on, at most 1 MiB; none at the end.
+using DataSource = std::function<absl::StatusOr<std::string>(int64_t offset)>;
 
 // A connection to an mtm server. Errors are those of the rpc in proto/mtm/v1, with the field violations that
-// FieldViolations reads; UNAVAILABLE names the address. GetModel, GetMemory, ListMemories, Score, Tokenize
-// and Detokenize are tried again while the server is unavailable. Thread-safe: calls run side by side over
-// one connection.
+// FieldViolations reads; UNAVAILABLE names the address.
+//
+// A call that ends with UNAVAILABLE is made again, up to ClientOptions.max_attempts times. A write does
+// nothing twice by that: it gets a request id where it has none, a random UUID. Excepted are Generate and
+// StreamGenerate, and WatchMemories once it has begun.
+//
+// Thread-safe: calls run side by side over one connection.
 class Client {
  public:
   // Connects with the first call, not here.
   explicit Client(const ClientOptions& options = {});
 
   absl::StatusOr<v1::Model> GetModel(const CallOptions& call = {});
-
-  // Sends what `reader` gives and returns the finished memory. Unless it is OK, nothing is made.
-  absl::StatusOr<v1::Memory> Remember(const v1::CreateMemoryRequest::Spec& spec, const MemoryReader& reader,
-                                      const ProgressCallback& progress = nullptr,
-                                      const CallOptions& call = {});
-
-  absl::StatusOr<v1::ListMemoriesResponse> ListMemories(const CallOptions& call = {});
-
-  // `reference` is a name or name@digest.
-  absl::StatusOr<v1::Memory> GetMemory(const std::string& reference, const CallOptions& call = {});
-  absl::Status DeleteMemory(const std::string& reference, const CallOptions& call = {});
 
   absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request,
                                                 const CallOptions& call = {});
@@ -94,8 +101,66 @@ class Client {
   absl::StatusOr<std::vector<int32_t>> Tokenize(std::string_view text, const CallOptions& call = {});
   absl::StatusOr<std::string> Detokenize(std::span<const int32_t> token_ids, const CallOptions& call = {});
 
+  // ---- Writes that run the model. They send what `reader` gives, which is kept until the end, for further
+  // attempts, and return the last event: `memory`, or `accepted` where the write is detached. Otherwise,
+  // unless it is OK, nothing was changed; after UNAVAILABLE and DEADLINE_EXCEEDED it may have been:
+  // WatchWrite tells.
+  absl::StatusOr<v1::WriteMemoryResponse> CreateMemory(v1::CreateMemoryRequest::Spec spec,
+                                                       const MemoryReader& reader,
+                                                       const ProgressCallback& progress = nullptr,
+                                                       const CallOptions& call = {});
+  absl::StatusOr<v1::WriteMemoryResponse> ReplaceMemory(v1::CreateMemoryRequest::Spec spec,
+                                                        const MemoryReader& reader,
+                                                        const ProgressCallback& progress = nullptr,
+                                                        const CallOptions& call = {});
+  absl::StatusOr<v1::WriteMemoryResponse> AppendToMemory(v1::AppendToMemoryRequest::Spec spec,
+                                                         const MemoryReader& reader,
+                                                         const ProgressCallback& progress = nullptr,
+                                                         const CallOptions& call = {});
+  absl::StatusOr<v1::WriteMemoryResponse> ForgetFromMemory(v1::ForgetFromMemoryRequest request,
+                                                           const ProgressCallback& progress = nullptr,
+                                                           const CallOptions& call = {});
+  // Waits for the end of a write.
+  absl::StatusOr<v1::WriteMemoryResponse> WatchWrite(const std::string& request_id,
+                                                     const ProgressCallback& progress = nullptr,
+                                                     const CallOptions& call = {});
+
+  // ---- Other writes.
+  absl::StatusOr<v1::Memory> RollbackMemory(v1::RollbackMemoryRequest request, const CallOptions& call = {});
+  absl::StatusOr<v1::Memory> CopyMemory(v1::CopyMemoryRequest request, const CallOptions& call = {});
+  absl::StatusOr<v1::Memory> UpdateMemory(const v1::UpdateMemoryRequest& request,
+                                          const CallOptions& call = {});
+  absl::Status DeleteMemory(const std::string& reference, const CallOptions& call = {});
+
+  // ---- Reading. `reference` is a name or name@digest.
+  absl::StatusOr<v1::Memory> GetMemory(const std::string& reference, const CallOptions& call = {});
+  // By name, all pages.
+  absl::StatusOr<std::vector<v1::Memory>> ListMemories(const v1::MemoryFilter& filter = {},
+                                                       const CallOptions& call = {});
+  // Calls back for each event as it comes, until it is stopped or the connection is lost.
+  absl::Status WatchMemories(const v1::MemoryFilter& filter, const WatchCallback& callback,
+                             const CallOptions& call = {});
+
+  absl::StatusOr<v1::Memory> LoadMemory(const std::string& reference, const CallOptions& call = {});
+  absl::StatusOr<v1::Memory> UnloadMemory(const std::string& name, const CallOptions& call = {});
+  absl::StatusOr<v1::Memory> VerifyMemory(const std::string& reference,
+                                          const ProgressCallback& progress = nullptr,
+                                          const CallOptions& call = {});
+  absl::StatusOr<v1::Memory> RebuildIndex(const std::string& name, const ProgressCallback& progress = nullptr,
+                                          const CallOptions& call = {});
+
+  // ---- Between servers.
+  // Gives `sink` the bytes from `offset` on; where the connection is lost, goes on from there. `progress`
+  // counts from the version's first byte. A reference that is meant to be taken up later has its digest.
+  absl::Status ExportMemory(const std::string& reference, int64_t offset, const DataSink& sink,
+                            const ProgressCallback& progress = nullptr, const CallOptions& call = {});
+  // Sends the bytes that the server does not have yet.
+  absl::StatusOr<v1::Memory> ImportMemory(v1::ImportMemoryRequest::Spec spec, const DataSource& source,
+                                          const ProgressCallback& progress = nullptr,
+                                          const CallOptions& call = {});
+
  private:
-  std::string address_;
+  ClientOptions options_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::InferenceService::Stub> inference_;
   std::unique_ptr<v1::MemoryService::Stub> memories_;

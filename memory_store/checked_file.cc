@@ -105,18 +105,6 @@ absl::Status ForEachBlock(
   return absl::OkStatus();
 }
 
-absl::Status BadBlock(uint64_t block, uint64_t data_size, const std::vector<FileSection>& sections) {
-  const uint64_t begin = block * kBlockSize;
-  const uint64_t end = std::min(begin + kBlockSize, data_size);
-  std::vector<std::string> names;
-  if (begin == 0) names.push_back("header");
-  for (const FileSection& section : sections) {
-    if (section.offset < end && section.offset + section.size > begin) names.push_back(section.Describe());
-  }
-  return absl::DataLossError(absl::StrCat("block ", block, " (bytes ", begin, " to ", end - 1, ": ",
-                                          absl::StrJoin(names, ", "), ") does not match its checksum"));
-}
-
 }  // namespace
 
 std::string FileSection::Describe() const {
@@ -238,6 +226,18 @@ absl::StatusOr<std::vector<uint64_t>> ReadTable(const File& file, uint64_t data_
     return absl::DataLossError("its table of checksums does not match its own checksum");
   }
   return table;
+}
+
+absl::Status BadBlock(uint64_t block, uint64_t data_size, const std::vector<FileSection>& sections) {
+  const uint64_t begin = block * kBlockSize;
+  const uint64_t end = std::min(begin + kBlockSize, data_size);
+  std::vector<std::string> names;
+  if (begin == 0) names.push_back("header");
+  for (const FileSection& section : sections) {
+    if (section.offset < end && section.offset + section.size > begin) names.push_back(section.Describe());
+  }
+  return absl::DataLossError(absl::StrCat("block ", block, " (bytes ", begin, " to ", end - 1, ": ",
+                                          absl::StrJoin(names, ", "), ") does not match its checksum"));
 }
 
 absl::Status CheckBlocks(const File& file, uint64_t data_size, const std::vector<FileSection>& sections,

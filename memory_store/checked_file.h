@@ -82,8 +82,10 @@ inline uint64_t TableSize(uint64_t data_size) { return (BlockCount(data_size) + 
 // The checksum of each block, from a file of `data_size` + TableSize bytes. DATA_LOSS: damaged.
 absl::StatusOr<std::vector<uint64_t>> ReadTable(const File& file, uint64_t data_size);
 
-// Reads all blocks, in order, and compares them with the table. DATA_LOSS names the block and the sections in
-// it.
+// DATA_LOSS: which block does not match its checksum, and the sections in it.
+absl::Status BadBlock(uint64_t block, uint64_t data_size, const std::vector<FileSection>& sections);
+
+// Reads all blocks, in order, and compares them with the table. DATA_LOSS: BadBlock.
 absl::Status CheckBlocks(const File& file, uint64_t data_size, const std::vector<FileSection>& sections,
                          const ByteProgress& progress = {});
 

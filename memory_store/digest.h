@@ -13,6 +13,7 @@
 namespace mtm {
 
 using Sha256Digest = std::array<std::byte, 32>;
+inline constexpr size_t kDigestDigits = 64;  // in hexadecimal
 
 // Incremental SHA-256. Not thread-safe.
 class Sha256 {

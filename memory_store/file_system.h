@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 namespace mtm {
 
@@ -60,6 +61,8 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
   virtual absl::StatusOr<std::unique_ptr<File>> OpenFile(const std::filesystem::path& path) = 0;  // to read
+  // To read and write what is there.
+  virtual absl::StatusOr<std::unique_ptr<File>> OpenToWrite(const std::filesystem::path& path) = 0;
   // To read and write; ALREADY_EXISTS rather than open what is there.
   virtual absl::StatusOr<std::unique_ptr<File>> CreateFile(const std::filesystem::path& path) = 0;
   // With its parents; one that exists is fine.
@@ -67,7 +70,10 @@ class FileSystem {
   virtual absl::StatusOr<std::vector<std::string>> ListFolder(
       const std::filesystem::path& path) = 0;  // sorted
   virtual absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
+  // A file or an empty folder.
   virtual absl::Status Remove(const std::filesystem::path& path) = 0;
+  // When the content was last changed.
+  virtual absl::StatusOr<absl::Time> ModifyTime(const std::filesystem::path& path) = 0;
   // Makes creations, renames and removals in the folder durable.
   virtual absl::Status SyncFolder(const std::filesystem::path& path) = 0;
   // Creates the file where it is missing. FAILED_PRECONDITION where somebody holds it, in this process or

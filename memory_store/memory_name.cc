@@ -96,6 +96,10 @@ absl::StatusOr<MemoryReference> ParseMemoryReference(std::string_view reference)
   return parsed;
 }
 
+absl::Status UnknownMemory(std::string_view name) {
+  return absl::NotFoundError(absl::StrCat("no memory '", AbslView(name), "'"));
+}
+
 std::vector<std::string> CloseNames(std::string_view name, const std::vector<std::string>& names) {
   const size_t limit = std::max<size_t>(2, name.size() / 3);
   std::vector<std::pair<size_t, std::string>> close;

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace mtm {
@@ -18,6 +19,9 @@ struct MemoryReference {
 
 // INVALID_ARGUMENT: the name as CheckMemoryName has it, or a digest that cannot be one.
 absl::StatusOr<MemoryReference> ParseMemoryReference(std::string_view reference);
+
+// NOT_FOUND: no memory of this name. Who may see which other names is the caller's to know: CloseNames.
+absl::Status UnknownMemory(std::string_view name);
 
 // At most 3 of `names` that `name` may have been meant to be, the closest first.
 std::vector<std::string> CloseNames(std::string_view name, const std::vector<std::string>& names);

@@ -32,7 +32,8 @@ class MemoryExport;
 // wrong.
 absl::Status CheckMemoryName(std::string_view name);
 
-// Of all memories whose names begin with `<namespace>/`; those without a slash are the namespace "". Older versions count as bytes.
+// Of all memories whose names begin with `<namespace>/`; those without a slash are the namespace "". Older
+// versions count as bytes.
 struct NamespaceQuota {
   int64_t max_memories = std::numeric_limits<int64_t>::max();
   int64_t max_tokens = std::numeric_limits<int64_t>::max();  // of current versions
@@ -91,7 +92,7 @@ using Catalog = std::map<std::string, std::shared_ptr<const MemoryRecord>>;
 
 // How a change is committed.
 struct CommitOptions {
-  std::string request_id;  // remembered with the result; empty: none
+  std::string request_id;                                    // remembered with the result; empty: none
   std::optional<std::map<std::string, std::string>> labels;  // unset: as they are
   std::optional<std::string> metadata;
   bool purge_older_versions = false;
@@ -112,23 +113,26 @@ class MemoryWriter {
   MemoryWriter(const MemoryWriter&) = delete;
   MemoryWriter& operator=(const MemoryWriter&) = delete;
 
-  // The tokens of the next window, as many as were planned for it. A window is written with one BeginWindow and one call of
-  // Write for each kept layer and head, in any order. INVALID_ARGUMENT: another number of tokens, a negative one, or more windows than were
-  // planned; FAILED_PRECONDITION: rows of the window before are missing.
+  // The tokens of the next window, as many as were planned for it. A window is written with one BeginWindow
+  // and one call of Write for each kept layer and head, in any order. INVALID_ARGUMENT: another number of
+  // tokens, a negative one, or more windows than were planned; FAILED_PRECONDITION: rows of the window before
+  // are missing.
   absl::Status BeginWindow(std::span<const int32_t> tokens);
 
   // Keys and values [n, head_dim] of one (layer, head), n = tokens of the window. INVALID_ARGUMENT: no such
-  // layer or head, another size, or a number that is not finite, or in F16 not after rounding; FAILED_PRECONDITION: no window, or written
-  // before.
+  // layer or head, another size, or a number that is not finite, or in F16 not after rounding;
+  // FAILED_PRECONDITION: no window, or written before.
   absl::Status Write(int layer, int head, std::span<const float> keys, std::span<const float> values);
 
-  // The next window whole, bit for bit as window `window` of `from` has it. INVALID_ARGUMENT: another spec, or another number of tokens.
+  // The next window whole, bit for bit as window `window` of `from` has it. INVALID_ARGUMENT: another spec,
+  // or another number of tokens.
   absl::Status CopyWindow(const Memory& from, size_t window);
 
-  // Makes the version durable and current, in one step, and resident where it fits. Large segments get their index first, which may
-  // take long: `progress`. ALREADY_EXISTS where another took the name meanwhile; ABORTED where the base
-  // is not the current version any more; RESOURCE_EXHAUSTED: disk full, or a quota; FAILED_PRECONDITION: rows are missing, and it can be
-  // called again when they are there. Otherwise once only, whatever it returns.
+  // Makes the version durable and current, in one step, and resident where it fits. Large segments get their
+  // index first, which may take long: `progress`. ALREADY_EXISTS where another took the name meanwhile;
+  // ABORTED where the base is not the current version any more; RESOURCE_EXHAUSTED: disk full, or a quota;
+  // FAILED_PRECONDITION: rows are missing, and it can be called again when they are there. Otherwise once
+  // only, whatever it returns.
   absl::StatusOr<std::shared_ptr<const Memory>> Commit(const CommitOptions& options = {},
                                                        const IndexProgress& progress = {});
 
@@ -148,17 +152,19 @@ struct SegmentRun {
   size_t count = 0;
 };
 
-// The segments at the end of `base` that an append of `n_tokens` should write anew with its own, so that their number stays about log n.
+// The segments at the end of `base` that an append of `n_tokens` should write anew with its own, so that
+// their number stays about log n.
 SegmentRun SegmentsToMerge(const Memory& base, int64_t n_tokens);
 
 // Named memories in a folder. Thread-safe. FORMAT.md describes the files.
 class MemoryStore {
  public:
-  // Opens or makes the folder, takes its lock, removes what unfinished writes left behind and reads the head of every
-  // segment. A memory that is damaged is quarantined and does not keep the others from being served.
-  // FAILED_PRECONDITION: another process or store holds the folder, its format is newer or older than this reader's, or
-  // no permission. DATA_LOSS: the list of memories itself is damaged or missing; nothing is touched then.
-  // `file_system` outlives the store, its writers and its memories; null is the operating system's.
+  // Opens or makes the folder, takes its lock, removes what unfinished writes left behind and reads the head
+  // of every segment. A memory that is damaged is quarantined and does not keep the others from being served.
+  // FAILED_PRECONDITION: another process or store holds the folder, its format is newer or older than this
+  // reader's, or no permission. DATA_LOSS: the list of memories itself is damaged or missing; nothing is
+  // touched then. `file_system` outlives the store, its writers and its memories; null is the operating
+  // system's.
   static absl::StatusOr<std::unique_ptr<MemoryStore>> Open(const std::filesystem::path& root,
                                                            StoreOptions options = {},
                                                            FileSystem* file_system = nullptr);
@@ -166,12 +172,13 @@ class MemoryStore {
   MemoryStore(const MemoryStore&) = delete;
   MemoryStore& operator=(const MemoryStore&) = delete;
 
-  // ---- Reading. `reference` is `name` or `name@digest`, the digest possibly shortened to 8 digits or more and of any version kept.
-  // Errors of all that take one: INVALID_ARGUMENT: malformed. NOT_FOUND: names that come close, or the digests that are kept.
+  // ---- Reading. `reference` is `name` or `name@digest`, the digest possibly shortened to 8 digits or more
+  // and of any version kept. Errors of all that take one: INVALID_ARGUMENT: malformed. NOT_FOUND: names that
+  // come close, or the digests that are kept.
 
-  // Loads the version where it is not resident: reads it once, which takes a second for each GB or so. DATA_LOSS: damaged, with the
-  // reason; FAILED_PRECONDITION: a file of a newer format; RESOURCE_EXHAUSTED: it does not fit beside what is in use, or the system has
-  // no memory or descriptors left.
+  // Loads the version where it is not resident: reads it once, which takes a second for each GB or so.
+  // DATA_LOSS: damaged, with the reason; FAILED_PRECONDITION: a file of a newer format; RESOURCE_EXHAUSTED:
+  // it does not fit beside what is in use, or the system has no memory or descriptors left.
   absl::StatusOr<std::shared_ptr<const Memory>> Get(std::string_view reference);
   // Whether Get would have to read files.
   bool WouldLoad(std::string_view reference) const;
@@ -180,8 +187,8 @@ class MemoryStore {
 
   std::shared_ptr<const Catalog> catalog() const;
   absl::StatusOr<std::shared_ptr<const MemoryRecord>> Find(std::string_view reference) const;
-  // `listener` is called after every change of the catalog, on the thread that made it; it must not block or call the store, but for catalog().
-  // Ends with the returned handle, whose end waits for calls under way.
+  // `listener` is called after every change of the catalog, on the thread that made it; it must not block or
+  // call the store, but for catalog(). Ends with the returned handle, whose end waits for calls under way.
   std::shared_ptr<void> Listen(std::function<void()> listener);
 
   // Bytes of segments that are mapped.
@@ -190,24 +197,25 @@ class MemoryStore {
   // The result of the write with this id, if it is remembered.
   std::optional<WriteResult> FindWrite(const std::string& request_id) const;
 
-  // Compares all bytes of a version with its checksums and digests, and indexes with keys; what is damaged is quarantined. DATA_LOSS: what
-  // and where. Other errors: it could not be read.
+  // Compares all bytes of a version with its checksums and digests, and indexes with keys; what is damaged is
+  // quarantined. DATA_LOSS: what and where. Other errors: it could not be read.
   absl::Status Verify(std::string_view reference, const ByteProgress& progress = {});
 
   absl::StatusOr<std::unique_ptr<MemoryExport>> Export(std::string_view reference);
 
-  // ---- Writing. FAILED_PRECONDITION: the store was opened read-only. Errors of the disk: RESOURCE_EXHAUSTED and others; what was there
-  // before is there still, but after an error of the very last step (fsync of the root) either may be found when the folder is opened next.
+  // ---- Writing. FAILED_PRECONDITION: the store was opened read-only. Errors of the disk: RESOURCE_EXHAUSTED
+  // and others; what was there before is there still, but after an error of the very last step (fsync of the
+  // root) either may be found when the folder is opened next.
 
-  // A new name. INVALID_ARGUMENT (name, or a spec that is no memory), ALREADY_EXISTS, RESOURCE_EXHAUSTED (disk full: the
-  // space is taken at once; a quota).
+  // A new name. INVALID_ARGUMENT (name, or a spec that is no memory), ALREADY_EXISTS, RESOURCE_EXHAUSTED
+  // (disk full: the space is taken at once; a quota).
   absl::StatusOr<std::unique_ptr<MemoryWriter>> Create(std::string_view name, MemorySpec spec,
                                                        const std::vector<PlannedWindow>& windows);
   // New content for a name that exists. NOT_FOUND.
   absl::StatusOr<std::unique_ptr<MemoryWriter>> Replace(std::string_view name, MemorySpec spec,
                                                         const std::vector<PlannedWindow>& windows);
-  // A version that is `base`, the current one, with one segment of `windows` instead of those in `run` (count 0: put before segment `first`).
-  // No windows: without them. INVALID_ARGUMENT: nothing would be left.
+  // A version that is `base`, the current one, with one segment of `windows` instead of those in `run` (count
+  // 0: put before segment `first`). No windows: without them. INVALID_ARGUMENT: nothing would be left.
   absl::StatusOr<std::unique_ptr<MemoryWriter>> Revise(std::shared_ptr<const Memory> base, SegmentRun run,
                                                        const std::vector<PlannedWindow>& windows);
 
@@ -220,8 +228,8 @@ class MemoryStore {
   // Labels and metadata alone.
   absl::StatusOr<std::shared_ptr<const MemoryRecord>> Update(const std::string& name,
                                                              const CommitOptions& options);
-  // All versions. With a digest: NOT_FOUND where it is not the current version's. A damaged memory can be deleted, and on a full disk too. Who
-  // holds the memory may go on using it.
+  // All versions. With a digest: NOT_FOUND where it is not the current version's. A damaged memory can be
+  // deleted, and on a full disk too. Who holds the memory may go on using it.
   absl::Status Delete(std::string_view reference, const CommitOptions& options = {});
 
   absl::Status RebuildIndex(const std::string& name, const IndexProgress& progress = {});

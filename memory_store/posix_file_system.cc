@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <system_error>
 #include <utility>
 
@@ -141,6 +142,12 @@ class Posix : public FileSystem {
     return std::make_unique<PosixFile>(path, *std::move(descriptor));
   }
 
+  absl::StatusOr<std::unique_ptr<File>> OpenToWrite(const fs::path& path) override {
+    absl::StatusOr<Descriptor> descriptor = OpenDescriptor(path, O_RDWR, "open");
+    if (!descriptor.ok()) return descriptor.status();
+    return std::make_unique<PosixFile>(path, *std::move(descriptor));
+  }
+
   absl::StatusOr<std::unique_ptr<File>> CreateFile(const fs::path& path) override {
     absl::StatusOr<Descriptor> descriptor = OpenDescriptor(path, O_RDWR | O_CREAT | O_EXCL, "create");
     if (!descriptor.ok()) return descriptor.status();
@@ -174,8 +181,14 @@ class Posix : public FileSystem {
   }
 
   absl::Status Remove(const fs::path& path) override {
-    if (unlink(path.c_str()) != 0) return StatusFromErrno(errno, "remove", path);
+    if (std::remove(path.c_str()) != 0) return StatusFromErrno(errno, "remove", path);
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<absl::Time> ModifyTime(const fs::path& path) override {
+    struct stat status;
+    if (stat(path.c_str(), &status) != 0) return StatusFromErrno(errno, "read the time of", path);
+    return absl::TimeFromTimespec(status.st_mtim);
   }
 
   absl::Status SyncFolder(const fs::path& path) override {

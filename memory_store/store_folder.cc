@@ -2,45 +2,18 @@
 #include "memory_store/store_folder.h"
 
 #include <algorithm>
-#include <cstdint>
-#include <random>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "memory_store/absl_view.h"
-#include "memory_store/digest.h"
+#include "memory_store/manifest_file.h"
+#include "memory_store/store_files.h"
 #include "spdlog/spdlog.h"
 
 namespace mtm {
 namespace {
 
-constexpr char kObjects[] = "objects";
 constexpr char kManifest[] = "MANIFEST";
-constexpr char kObjectSuffix[] = ".mtm";
-constexpr char kTemporarySuffix[] = ".tmp";
-constexpr size_t kDigestDigits = 64;
-constexpr size_t kRandomDigits = 32;
-
-std::string RandomDigits() {
-  std::random_device random;
-  return absl::StrFormat("%08x%08x%08x%08x", random(), random(), random(), random());
-}
-
-bool IsTemporary(std::string_view file, std::string_view prefix) {
-  return file.substr(0, prefix.size()) == prefix && file.size() == prefix.size() + kRandomDigits + 4 &&
-         IsHex(file.substr(prefix.size(), kRandomDigits), kRandomDigits) &&
-         file.substr(file.size() - 4) == kTemporarySuffix;
-}
-
-// The digest in the name of a memory file, or nothing.
-std::string_view DigestOf(std::string_view file) {
-  const std::string_view digest = file.substr(0, kDigestDigits);
-  if (!IsHex(digest, kDigestDigits) || file.substr(digest.size()) != kObjectSuffix) return {};
-  return digest;
-}
 
 void RemoveOrWarn(FileSystem& file_system, const std::filesystem::path& path) {
   if (absl::Status status = file_system.Remove(path); !status.ok() && !absl::IsNotFound(status)) {
@@ -52,92 +25,174 @@ void RemoveOrWarn(FileSystem& file_system, const std::filesystem::path& path) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoreFolder>> StoreFolder::Open(FileSystem& file_system,
-                                                               const std::filesystem::path& root) {
+                                                               const std::filesystem::path& root,
+                                                               bool read_only) {
   std::unique_ptr<StoreFolder> folder(new StoreFolder(file_system, root));
-  if (absl::Status status = file_system.CreateFolder(root / kObjects); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<FileLock>> lock = file_system.Lock(root / "LOCK");
-  if (!lock.ok()) return lock.status();
-  folder->lock_ = *std::move(lock);
-  if (absl::Status status = folder->LoadManifest(); !status.ok()) return status;
-  folder->RemoveLeftovers();
+  absl::Status status;
+  if (read_only) {
+    status = folder->Reload().status();
+    if (absl::IsNotFound(status)) {
+      if (absl::Status lost = folder->CheckNothingLost(); !lost.ok()) return lost;
+      status = absl::FailedPreconditionError(absl::StrCat(
+          root.string(), " is no folder of memories: it has no MANIFEST, and is opened read-only"));
+    }
+  } else {
+    status = folder->OpenToWrite();
+  }
+  if (!status.ok()) return status;
   return folder;
 }
 
 StoreFolder::StoreFolder(FileSystem& file_system, std::filesystem::path root)
     : file_system_(file_system), root_(std::move(root)) {}
 
-std::filesystem::path StoreFolder::ObjectPath(std::string_view digest) const {
-  return root_ / kObjects / absl::StrCat(AbslView(digest), kObjectSuffix);
-}
-
-std::filesystem::path StoreFolder::NewTemporary() const {
-  return root_ / kObjects / absl::StrCat(RandomDigits(), kTemporarySuffix);
-}
-
-absl::Status StoreFolder::AdoptObject(const std::filesystem::path& temporary, const std::string& digest) {
-  if (absl::Status status = file_system_.Rename(temporary, ObjectPath(digest)); !status.ok()) return status;
-  candidates_for_removal_.insert(digest);
-  return file_system_.SyncFolder(root_ / kObjects);
-}
-
-absl::Status StoreFolder::ReplaceManifest(Manifest next) {
-  const std::filesystem::path temporary =
-      root_ / absl::StrCat(kManifest, ".", RandomDigits(), kTemporarySuffix);
-  for (const auto& [name, entry] : manifest_) candidates_for_removal_.insert(entry.digest);
-  if (absl::Status status = WriteManifest(file_system_, root_ / kManifest, temporary, next); !status.ok()) {
-    return status;
+absl::Status StoreFolder::OpenToWrite() {
+  if (absl::Status status = file_system_.CreateFolder(root_); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<FileLock>> lock = file_system_.Lock(root_ / "LOCK");
+  if (!lock.ok()) return lock.status();
+  lock_ = *std::move(lock);
+  reserve_ = std::make_unique<ReserveFile>(file_system_, root_ / "RESERVE");
+  absl::StatusOr<Manifest> manifest = ReadManifest(file_system_, root_ / kManifest);
+  if (absl::IsNotFound(manifest.status())) {
+    if (absl::Status status = Initialize(); !status.ok()) return status;
+  } else if (!manifest.ok()) {
+    return manifest.status();
+  } else {
+    if (absl::Status status = file_system_.CreateFolder(root_ / kSegmentsFolder); !status.ok()) return status;
+    manifest_size_ = EncodeManifest(*manifest).size();
+    SetManifest(*std::move(manifest));
   }
-  manifest_ = std::move(next);
-  for (const std::string& digest : std::exchange(candidates_for_removal_, {})) {
-    if (!IsReferredTo(digest)) RemoveOrWarn(file_system_, ObjectPath(digest));
+  RemoveLeftovers();
+  reserve_->Ensure(2 * manifest_size_);
+  return absl::OkStatus();
+}
+
+absl::Status StoreFolder::Initialize() {
+  if (absl::Status status = CheckNothingLost(); !status.ok()) return status;
+  if (absl::Status status = file_system_.CreateFolder(root_ / kSegmentsFolder); !status.ok()) return status;
+  // From now on its absence means a loss.
+  if (absl::Status status = ReplaceManifest({}); !status.ok()) return status;
+  return file_system_.SyncFolder(std::filesystem::absolute(root_).parent_path());
+}
+
+absl::Status StoreFolder::CheckNothingLost() const {
+  const absl::StatusOr<std::vector<std::string>> files = file_system_.ListFolder(root_ / kSegmentsFolder);
+  if (absl::IsNotFound(files.status())) return absl::OkStatus();
+  if (!files.ok()) return files.status();
+  if (std::any_of(files->begin(), files->end(), [](const auto& file) { return !DigestOf(file).empty(); })) {
+    return absl::DataLossError(absl::StrCat((root_ / kManifest).string(),
+                                            ": it is missing, but there are segments in ",
+                                            (root_ / kSegmentsFolder).string()));
   }
   return absl::OkStatus();
 }
 
-absl::Status StoreFolder::LoadManifest() {
-  absl::StatusOr<Manifest> manifest = ReadManifest(file_system_, root_ / kManifest);
-  if (manifest.ok()) {
-    manifest_ = *std::move(manifest);
-    return absl::OkStatus();
-  }
-  if (!absl::IsNotFound(manifest.status())) return manifest.status();
+std::shared_ptr<const Manifest> StoreFolder::manifest() const {
+  const std::lock_guard lock(manifest_mutex_);
+  return manifest_;
+}
 
-  const absl::StatusOr<std::vector<std::string>> files = file_system_.ListFolder(root_ / kObjects);
-  if (!files.ok()) return files.status();
-  if (std::any_of(files->begin(), files->end(), [](const std::string& f) { return !DigestOf(f).empty(); })) {
-    return absl::DataLossError(absl::StrCat((root_ / kManifest).string(),
-                                            ": it is missing, but there are memories in ",
-                                            (root_ / kObjects).string()));
+void StoreFolder::SetManifest(Manifest manifest) {
+  auto next = std::make_shared<const Manifest>(std::move(manifest));
+  const std::lock_guard lock(manifest_mutex_);
+  manifest_.swap(next);
+}
+
+std::filesystem::path StoreFolder::SegmentPath(std::string_view digest) const {
+  return root_ / kSegmentsFolder / absl::StrCat(AbslView(digest), kSegmentSuffix);
+}
+
+std::filesystem::path StoreFolder::IndexPath(std::string_view digest) const {
+  return root_ / kSegmentsFolder / absl::StrCat(AbslView(digest), kIndexSuffix);
+}
+
+std::filesystem::path StoreFolder::ImportsPath() const { return root_ / kImportsFolder; }
+
+std::filesystem::path StoreFolder::NewTemporary() const {
+  return root_ / kSegmentsFolder / TemporaryName("");
+}
+
+absl::Status StoreFolder::Adopt(const std::string& digest, const std::vector<NewFile>& files) {
+  candidates_for_removal_.insert(digest);
+  for (const NewFile& file : files) {
+    if (absl::Status status = file_system_.Rename(file.temporary, file.path); !status.ok()) return status;
   }
-  // From now on its absence means a loss.
-  if (absl::Status status = ReplaceManifest({}); !status.ok()) return status;
-  const std::filesystem::path absolute = std::filesystem::absolute(root_);
-  return file_system_.SyncFolder(absolute.parent_path());
+  return file_system_.SyncFolder(root_ / kSegmentsFolder);
+}
+
+absl::Status StoreFolder::ReplaceManifest(Manifest next, bool is_deletion) {
+  const std::shared_ptr<const Manifest> before = manifest();
+  next.generation = before->generation + 1;
+  const std::string text = EncodeManifest(next);
+  const auto write = [&] {
+    return WriteManifest(file_system_, root_ / kManifest, root_ / TemporaryName("MANIFEST."), text);
+  };
+  absl::Status status = write();
+  if (is_deletion && absl::IsResourceExhausted(status) && reserve_->GiveUp()) status = write();
+  if (!status.ok()) return status;
+
+  for (const auto& [name, memory] : before->memories) {
+    const auto after = next.memories.find(name);
+    if (after != next.memories.end() && after->second == memory) continue;
+    for (const StoredVersion& version : memory->versions) {
+      candidates_for_removal_.insert(version.segments.begin(), version.segments.end());
+    }
+  }
+  manifest_size_ = text.size();
+  SetManifest(std::move(next));
+  return absl::OkStatus();
+}
+
+std::vector<std::string> StoreFolder::TakeUnreferenced() {
+  std::set<std::string> candidates = std::exchange(candidates_for_removal_, {});
+  if (candidates.empty()) return {};
+  for (const auto& [name, memory] : manifest()->memories) {
+    for (const StoredVersion& version : memory->versions) {
+      for (const std::string& segment : version.segments) candidates.erase(segment);
+    }
+  }
+  return {candidates.begin(), candidates.end()};
+}
+
+void StoreFolder::RemoveSegments(const std::vector<std::string>& digests) {
+  for (const std::string& digest : digests) {
+    RemoveOrWarn(file_system_, SegmentPath(digest));
+    RemoveOrWarn(file_system_, IndexPath(digest));
+  }
+  reserve_->Ensure(2 * manifest_size_);
+}
+
+absl::StatusOr<bool> StoreFolder::Reload() {
+  const std::filesystem::path path = root_ / kManifest;
+  const absl::StatusOr<std::string> line = ReadManifestLine(file_system_, path);
+  if (!line.ok()) return line.status();
+  if (*line == line_) return false;
+  absl::StatusOr<Manifest> manifest = ReadManifest(file_system_, path);
+  if (!manifest.ok()) return manifest.status();
+  SetManifest(*std::move(manifest));
+  line_ = *line;  // where it changed in between, the next call finds another one
+  return true;
 }
 
 void StoreFolder::RemoveLeftovers() {
-  const absl::StatusOr<std::vector<std::string>> in_root = file_system_.ListFolder(root_);
-  const absl::StatusOr<std::vector<std::string>> in_objects = file_system_.ListFolder(root_ / kObjects);
-  for (const absl::Status& status : {in_root.status(), in_objects.status()}) {
-    if (!status.ok()) {
-      spdlog::warn("memory_store cannot look for leftovers: reason=\"{}\"", std::string(status.message()));
-      return;
-    }
+  const absl::StatusOr<std::vector<std::filesystem::path>> leftovers =
+      FindLeftovers(file_system_, root_, SegmentsOf(*manifest()));
+  if (!leftovers.ok()) {
+    spdlog::warn("memory_store cannot look for leftovers: reason=\"{}\"",
+                 std::string(leftovers.status().message()));
+    return;
   }
-  for (const std::string& file : *in_root) {
-    if (IsTemporary(file, absl::StrCat(kManifest, "."))) RemoveOrWarn(file_system_, root_ / file);
-  }
-  for (const std::string& file : *in_objects) {
-    const std::string_view digest = DigestOf(file);
-    if (IsTemporary(file, "") || (!digest.empty() && !IsReferredTo(digest))) {
-      RemoveOrWarn(file_system_, root_ / kObjects / file);
-    }
-  }
+  for (const std::filesystem::path& path : *leftovers) RemoveOrWarn(file_system_, path);
 }
 
-bool StoreFolder::IsReferredTo(std::string_view digest) const {
-  return std::any_of(manifest_.begin(), manifest_.end(),
-                     [&](const auto& entry) { return entry.second.digest == digest; });
+std::set<std::string> SegmentsOf(const Manifest& manifest) {
+  std::set<std::string> segments;
+  for (const auto& [name, memory] : manifest.memories) {
+    for (const StoredVersion& version : memory->versions) {
+      segments.insert(version.segments.begin(), version.segments.end());
+    }
+  }
+  return segments;
 }
 
 }  // namespace mtm

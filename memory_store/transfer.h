@@ -25,17 +25,19 @@ class MemoryExport {
   virtual absl::Status Read(int64_t offset, std::span<std::byte> out) const = 0;
 };
 
-// Takes the bytes of an export. What was written stays in the folder for a day when it is destroyed before Commit. Not thread-safe; one at a time
-// for a digest: FAILED_PRECONDITION for a second.
+// Takes the bytes of an export. What was written stays in the folder for a day when it is destroyed before
+// Commit. Not thread-safe; one at a time for a digest: FAILED_PRECONDITION for a second.
 class ImportWriter {
  public:
   ~ImportWriter();
   // Bytes that are here already; to be called before the first Write, which begins there.
   int64_t offset() const;
-  // The next bytes. INVALID_ARGUMENT: not what an export has there, or more than were announced; the parts are removed then.
+  // The next bytes. INVALID_ARGUMENT: not what an export has there, or more than were announced; the parts
+  // are removed then.
   absl::Status Write(std::span<const std::byte> data);
-  // When all bytes are there: checks every checksum and digest, then as MemoryWriter::Commit. INVALID_ARGUMENT: they are not the version of that digest.
-  // FAILED_PRECONDITION: bytes are missing; they can be written yet.
+  // When all bytes are there: checks every checksum and digest, then as MemoryWriter::Commit.
+  // INVALID_ARGUMENT: they are not the version of that digest. FAILED_PRECONDITION: bytes are missing; they
+  // can be written yet.
   absl::StatusOr<std::shared_ptr<const Memory>> Commit(const CommitOptions& options);
 
  private:

@@ -11,29 +11,30 @@
 namespace mtm::client {
 namespace {
 
-constexpr char kHelp[] = R"(mtm: GPT-2 with a persistent memory, from the command line
+constexpr char kHelp[] = R"(mtm: GPT-2 with a persistent memory.  Usage: mtm [OPTIONS] COMMAND [ARGUMENTS]
 
-Usage: mtm [OPTIONS] COMMAND [ARGUMENTS]
-
-  remember NAME FILE         make a named memory out of a text
-  memories                   list the memories
-  show NAME, delete NAME...  one memory in detail; delete memories
-  generate PROMPT            continue a prompt, with --memory NAME or without
-  compare PROMPT             the same prompt with and without, side by side
-  trace PROMPT               what was looked up in the memory
+  generate, compare PROMPT   continue a prompt; with and without a memory
   score PROMPT TEXT          log-probabilities of a given continuation
-  tokenize TEXT              token ids of a text; detokenize IDS...: back again
-  model                      the model that the server holds
+  trace PROMPT               what was looked up in a memory
+  tokenize, detokenize       text to token ids and back; model: what is served
+  remember NAME FILE...      make a memory out of texts, or --replace one
+  append NAME FILE...        add texts to it; forget NAME: take content out
+  rollback NAME DIGEST       back to an older version; copy NAME NEW
+  memories, show NAME        list them, one in detail; watch: every change
+  label NAME KEY=VALUE...    labels and metadata; delete NAME...
+  load, unload NAME...       into memory before it is used, and out again
+  verify, reindex NAME...    check every byte; make the search index anew
+  export, import NAME FILE   to a file, from a file; wait ID: for a --detach
 
   --server ADDR      host:port ($MTM_SERVER; default 127.0.0.1:50051)
   --json             print JSON; errors too, on standard error
   --timeout SECONDS  give up after this long (default: never)
   -v, --verbose      say more on standard error;  --version, -h, --help
 
-Exit codes: 0 ok, 1 other error, 2 usage or INVALID_ARGUMENT, 3 NOT_FOUND,
-4 ALREADY_EXISTS, 5 FAILED_PRECONDITION, 6 UNAVAILABLE or DEADLINE_EXCEEDED,
-7 RESOURCE_EXHAUSTED, 8 DATA_LOSS, 130 interrupted.
-mtm COMMAND --help has each command's options and examples.
+mtm COMMAND --help has each command's options and examples. Exit codes: 0 ok,
+1 other error, 2 usage or INVALID_ARGUMENT, 3 NOT_FOUND, 4 ALREADY_EXISTS,
+5 FAILED_PRECONDITION, 6 UNAVAILABLE or DEADLINE_EXCEEDED, 7 RESOURCE_EXHAUSTED,
+8 DATA_LOSS, 130 interrupted.
 )";
 
 // Every command takes the global options too, before or after its name.
@@ -77,7 +78,15 @@ int RunMtm(const std::vector<std::string>& arguments, const Environment& env) {
   StyleHelp(app);
   AddGlobalOptions(app, session);
   AddRememberCommand(app, session);
+  AddAppendCommand(app, session);
+  AddForgetCommand(app, session);
+  AddVersionCommands(app, session);
+  AddLabelCommand(app, session);
   AddMemoryCommands(app, session);
+  AddShowCommand(app, session);
+  AddCheckCommands(app, session);
+  AddTransferCommands(app, session);
+  AddWatchCommands(app, session);
   AddGenerateCommand(app, session);
   AddCompareCommand(app, session);
   AddTraceCommand(app, session);

@@ -12,7 +12,15 @@ namespace mtm::client {
 
 // Each adds subcommands to `app`, which set `session.run` when they are chosen. Both outlive the parse.
 void AddRememberCommand(CLI::App& app, Session& session);
-void AddMemoryCommands(CLI::App& app, Session& session);  // memories, show, delete
+void AddAppendCommand(CLI::App& app, Session& session);
+void AddForgetCommand(CLI::App& app, Session& session);
+void AddVersionCommands(CLI::App& app, Session& session);  // rollback, copy
+void AddLabelCommand(CLI::App& app, Session& session);
+void AddMemoryCommands(CLI::App& app, Session& session);  // memories, delete
+void AddShowCommand(CLI::App& app, Session& session);
+void AddCheckCommands(CLI::App& app, Session& session);     // load, unload, verify, reindex
+void AddTransferCommands(CLI::App& app, Session& session);  // export, import
+void AddWatchCommands(CLI::App& app, Session& session);     // watch, wait
 void AddGenerateCommand(CLI::App& app, Session& session);
 void AddCompareCommand(CLI::App& app, Session& session);
 void AddTraceCommand(CLI::App& app, Session& session);

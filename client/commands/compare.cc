@@ -24,8 +24,7 @@ void PrintComparison(Session& session, const std::string& prompt, const v1::Gene
     session.out() << (width > 0 ? SideBySide(left, right, width, style) : Stacked(left, right, style))
                   << "\n";
   }
-  for (const v1::MemoryUse& use : with.applied().memory_uses())
-    session.out() << style.Dim(UseText(use)) << "\n";
+  for (const std::string& use : UseTexts(with.applied())) session.out() << style.Dim(use) << "\n";
   session.out() << style.Dim(absl::StrCat(ChangedText(with.usage()), "; seed ",
                                           with.applied().parameters().sampling().seed(), "; ",
                                           FormatElapsed(TotalTime(without.timings())), " without, ",

@@ -46,7 +46,7 @@ class TextView {
 
   void PrintSummary() {
     if (session_.verbose) {
-      for (const v1::MemoryUse& use : started_.memory_uses()) session_.Note(UseText(use));
+      for (const std::string& use : UseTexts(started_)) session_.Note(use);
     }
     std::string reasons;
     std::string last;

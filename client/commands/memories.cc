@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// memories and delete.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "client/commands/commands.h"
 #include "client/commands/json.h"
+#include "client/commands/memory_text.h"
 #include "client/commands/summary.h"
+#include "client/options/memory_filter.h"
 #include "client/render/format.h"
 #include "client/render/table.h"
 #include "client/render/text_width.h"
@@ -11,56 +15,45 @@
 namespace mtm::client {
 namespace {
 
-std::string LocalTime(const google::protobuf::Timestamp& timestamp) {
-  const absl::Time time = absl::FromUnixSeconds(timestamp.seconds());
-  return absl::FormatTime("%Y-%m-%d %H:%M", time, absl::LocalTimeZone());
-}
-
-absl::Status List(Session& session) {
-  const auto response = session.client().ListMemories(session.call_options());
-  if (!response.ok()) return response.status();
-  if (session.json) {
-    session.PrintJson(*response);
-    return absl::OkStatus();
-  }
+std::string MemoryTable(const std::vector<v1::Memory>& memories, int width, const Style& style) {
+  std::vector<Column> columns = {
+      {"name"},  {"tokens", Align::kRight}, {"layers"}, {"size", Align::kRight}, {"state"}, {"created"},
+      {"digest"}};
+  const bool any_labels = std::any_of(memories.begin(), memories.end(),
+                                      [](const v1::Memory& memory) { return !memory.labels().empty(); });
+  if (any_labels) columns.push_back({"labels"});
   std::vector<Row> rows;
-  for (const v1::Memory& memory : response->memories()) {
+  for (const v1::Memory& memory : memories) {
     rows.push_back({memory.name(), FormatCount(memory.token_count()), LayersText(memory.layers()),
-                    FormatBytes(memory.size_bytes()), LocalTime(memory.create_time()),
-                    ShortDigest(memory.digest())});
+                    FormatBytes(memory.size_bytes()), StateText(memory.state()),
+                    LocalTime(memory.create_time()), ShortDigest(memory.digest())});
+    if (any_labels) rows.back().push_back(LabelsText(memory));
   }
-  if (rows.empty()) {
-    session.Note("no memories yet: mtm remember NAME FILE makes one");
-  } else {
-    session.out() << RenderTable(
-        {{"name"}, {"tokens", Align::kRight}, {"layers"}, {"size", Align::kRight}, {"created"}, {"digest"}},
-        rows, session.out_width(), session.out_style());
-  }
-  for (const auto& damaged : response->damaged()) {
-    session.err() << session.err_style().Red("damaged:") << " " << EscapeControl(damaged.name()) << ": "
-                  << EscapeControl(damaged.reason()) << "\n";
-  }
-  return absl::OkStatus();
+  return RenderTable(columns, rows, width, style);
 }
 
-absl::Status Show(Session& session, const std::string& reference) {
-  const auto memory = session.client().GetMemory(reference, session.call_options());
-  if (!memory.ok()) return memory.status();
+absl::Status List(Session& session, const FilterOptions& options) {
+  const auto filter = options.Filter();
+  if (!filter.ok()) return filter.status();
+  auto memories = session.client().ListMemories(*filter, session.call_options());
+  if (!memories.ok()) return memories.status();
   if (session.json) {
-    session.PrintJson(*memory);
+    v1::ListMemoriesResponse all;
+    all.mutable_memories()->Add(memories->begin(), memories->end());
+    session.PrintJson(all);
     return absl::OkStatus();
   }
-  session.out() << RenderFields(
-      {{"name", memory->name()},
-       {"digest", memory->digest()},
-       {"tokens", FormatCount(memory->token_count())},
-       {"layers", LayersText(memory->layers())},
-       {"heads", absl::StrCat(memory->head_count(), " of ", memory->head_dim(), " numbers")},
-       {"dropped", absl::StrCat(memory->dropped_token_count(), " of each window")},
-       {"size", FormatBytes(memory->size_bytes())},
-       {"created", LocalTime(memory->create_time())},
-       {"model", memory->model_fingerprint()}},
-      session.out_style());
+  if (memories->empty()) {
+    session.Note(filter->ByteSizeLong() == 0 ? "no memories yet: mtm remember NAME FILE makes one"
+                                             : "no such memories");
+    return absl::OkStatus();
+  }
+  session.out() << MemoryTable(*memories, session.out_width(), session.out_style()) << std::flush;
+  for (const v1::Memory& memory : *memories) {
+    if (memory.state() != v1::Memory::STATE_QUARANTINED) continue;
+    session.err() << session.err_style().Red("quarantined:") << " " << memory.name() << ": "
+                  << EscapeControl(memory.state_reason()) << "\n";
+  }
   return absl::OkStatus();
 }
 
@@ -83,25 +76,21 @@ absl::Status Delete(Session& session, const std::vector<std::string>& references
 
 void AddMemoryCommands(CLI::App& app, Session& session) {
   CLI::App& memories = *app.add_subcommand("memories", "Lists the memories by name.");
+  auto filter = std::make_shared<FilterOptions>();
+  filter->AddTo(memories);
   memories.footer(
       "Examples:\n"
       "  mtm memories\n"
-      "  mtm memories --json | jq -r '.memories[].name'");
-  memories.callback([&session] { session.run = List; });
+      "  mtm memories --prefix team/ --label topic=pets\n"
+      "  mtm memories --state quarantined --json | jq -r '.memories[].name'");
+  SetRun(memories, session, filter, List);
 
-  CLI::App& show = *app.add_subcommand("show", "Shows one memory in detail.");
-  auto reference = std::make_shared<std::string>();
-  show.add_option("NAME", *reference, "the memory, as NAME or NAME@DIGEST")->required()->type_name("");
-  show.footer(
-      "Examples:\n"
-      "  mtm show cats\n"
-      "  mtm show team/cats@0f3a9c21 --json");
-  SetRun(show, session, reference, Show);
-
-  CLI::App& remove =
-      *app.add_subcommand("delete", "Deletes memories. Requests under way keep what they started with.");
+  CLI::App& remove = *app.add_subcommand(
+      "delete", "Deletes memories with all their versions. Requests under way keep what they started with.");
   auto references = std::make_shared<std::vector<std::string>>();
-  remove.add_option("NAME", *references, "the memories, each as NAME or NAME@DIGEST")
+  remove
+      .add_option("NAME", *references,
+                  "the memories, each as NAME or NAME@DIGEST, which must be the current version")
       ->required()
       ->type_name("");
   remove.footer(

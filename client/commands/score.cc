@@ -53,8 +53,8 @@ absl::Status Score(Session& session, Options options) {
   const double mean = response->total_logprob() / std::max(1, response->tokens_size());
   session.out() << absl::StrFormat("total %.4f, %.4f a token, perplexity %.4g\n", response->total_logprob(),
                                    mean, std::exp(-mean));
-  for (const v1::MemoryUse& use : response->applied().memory_uses()) {
-    session.out() << session.out_style().Dim(UseText(use)) << "\n";
+  for (const std::string& use : UseTexts(response->applied())) {
+    session.out() << session.out_style().Dim(use) << "\n";
   }
   if (response->applied().memory_uses_size() > 0) {
     session.out() << session.out_style().Dim(ChangedText(response->usage())) << "\n";

@@ -5,6 +5,7 @@
 #include "client/commands/exit_code.h"
 #include "client/commands/input.h"
 #include "client/commands/json.h"
+#include "client/render/format.h"
 #include "client/status.h"
 
 namespace mtm::client {
@@ -13,6 +14,10 @@ Client& Session::client() {
   if (!client_) {
     ClientOptions options;
     options.address = server;
+    options.on_retry = [this](const absl::Status&, absl::Duration wait) {
+      if (env_.terminal.err && !json) err() << kEraseLine;  // progress may stand there
+      Note(absl::StrCat(server, " is unavailable, trying again in ", FormatElapsed(wait)));
+    };
     client_.emplace(options);
   }
   return *client_;

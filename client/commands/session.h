@@ -16,6 +16,9 @@
 
 namespace mtm::client {
 
+// Takes a line of progress off a terminal.
+inline constexpr char kEraseLine[] = "\r\x1b[K";
+
 // What the streams are attached to.
 struct Terminal {
   bool out = false;

@@ -35,8 +35,6 @@ std::string TopText(const v1::TokenDetail& detail) {
   return absl::StrJoin(parts, "  ");
 }
 
-}  // namespace
-
 std::string UseText(const v1::MemoryUse& use) {
   std::string text = absl::StrCat(ShortReference(use.memory()), " in layer",
                                   use.layers_size() == 1 ? " " : "s ", LayersText(use.layers()));
@@ -48,6 +46,19 @@ std::string UseText(const v1::MemoryUse& use) {
     absl::StrAppend(&text, ", at most ", FormatPercent(use.head_fraction()), " of tokens-heads");
   }
   return text;
+}
+
+}  // namespace
+
+std::vector<std::string> UseTexts(const v1::AppliedRequest& applied) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < applied.memory_uses_size(); ++i) {
+    texts.push_back(UseText(applied.memory_uses(i)));
+    if (i < applied.memory_searches_size() && applied.memory_searches(i) == v1::MEMORY_SEARCH_APPROXIMATE) {
+      texts.back() += ", approximate search";
+    }
+  }
+  return texts;
 }
 
 std::string LayersText(const google::protobuf::RepeatedField<int32_t>& layers) {

@@ -14,7 +14,8 @@
 namespace mtm::client {
 
 // cats@1a2b3c4d5e6f in layers 7-9: Type 3, k 5, MF 5, BF 0.9, TS 0.01, R 0.33
-std::string UseText(const v1::MemoryUse& use);
+// One for each use; with ", approximate search" where it is so.
+std::vector<std::string> UseTexts(const v1::AppliedRequest& applied);
 
 // Ranges of layers: 7-9
 std::string LayersText(const google::protobuf::RepeatedField<int32_t>& layers);

@@ -95,8 +95,8 @@ absl::Status Trace(Session& session, Options options) {
     session.PrintJson(*response);
     return absl::OkStatus();
   }
-  for (const v1::MemoryUse& use : response->applied().memory_uses()) {
-    session.out() << session.out_style().Dim(UseText(use)) << "\n";
+  for (const std::string& use : UseTexts(response->applied())) {
+    session.out() << session.out_style().Dim(use) << "\n";
   }
   session.out() << "\n";
   for (int i = 0; i < response->samples_size(); ++i) {

@@ -14,7 +14,8 @@ namespace {
 constexpr int32_t kMostLayers = 10000;
 
 // Digits only: SimpleAtoi would take signs and spaces.
-bool ParseNumber(const std::string& text, int32_t& number) {
+template <typename Number>
+bool ParseNumber(const std::string& text, Number& number) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos &&
          absl::SimpleAtoi(text, &number);
 }
@@ -78,6 +79,17 @@ absl::StatusOr<std::vector<int32_t>> ParseTokenIds(std::string_view text) {
   if (!last.ok()) return last;
   ids->insert(ids->end(), last->begin(), last->end());
   return ids;
+}
+
+absl::StatusOr<TokenRange> ParseTokenRange(std::string_view text) {
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(std::string(text), absl::MaxSplits(':', 1));
+  TokenRange range;
+  if (!ParseNumber(parts.first, range.first) || !ParseNumber(parts.second, range.count) || range.count == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", std::string(text), "\" is no range of tokens, such as 0:90 (FIRST:COUNT)"));
+  }
+  return range;
 }
 
 }  // namespace mtm::client

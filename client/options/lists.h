@@ -33,6 +33,15 @@ class TokenIdParser {
 
 absl::StatusOr<std::vector<int32_t>> ParseTokenIds(std::string_view text);
 
+// [first, first + count)
+struct TokenRange {
+  int64_t first = 0;
+  int64_t count = 0;
+};
+
+// "FIRST:COUNT", from 0. INVALID_ARGUMENT for anything else, or a count of 0.
+absl::StatusOr<TokenRange> ParseTokenRange(std::string_view text);
+
 }  // namespace mtm::client
 
 #endif  // MTM_CLIENT_OPTIONS_LISTS_H_

@@ -9,11 +9,20 @@
 
 namespace mtm::client {
 
+enum class ProgressUnit { kTokens, kBytes };
+
+struct Progress {
+  ProgressUnit unit = ProgressUnit::kTokens;
+  int64_t first = 0;  // done when the clock started
+  int64_t done = 0;
+  int64_t total = 0;  // 0: unknown
+  absl::Duration elapsed;
+};
+
 // One line of at most `width` columns, as
 //   cats  ███████▌        1,024/4,096 tokens  25 %  812/s  4 s left
-// narrower ones leave out the bar, then what stands at the end. A total of 0 is unknown.
-std::string RenderProgress(const std::string& label, int64_t done, int64_t total, absl::Duration elapsed,
-                           int width);
+// narrower ones leave out the bar, then what stands at the end.
+std::string RenderProgress(const std::string& label, const Progress& progress, int width);
 
 }  // namespace mtm::client
 

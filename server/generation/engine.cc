@@ -90,11 +90,7 @@ void Engine::Submit(std::unique_ptr<Task> task, Requester requester, bool urgent
   {
     const std::lock_guard lock(mutex_);
     status = shutdown_ ? ShuttingDown() : waiting_.Add(admission, absl::Now());
-    if (status.ok()) {
-      wake_up_.notify_one();
-    } else {
-      ++stats_.refused;
-    }
+    if (status.ok()) wake_up_.notify_one();
   }
   if (!status.ok()) admission.task->Fail(status);
 }
@@ -113,7 +109,10 @@ void Engine::Shutdown() {
 
 EngineStats Engine::stats() const {
   const std::lock_guard lock(mutex_);
-  return stats_;
+  EngineStats stats = stats_;
+  stats.waiting = waiting_.size();
+  stats.refused = waiting_.refusals();
+  return stats;
 }
 
 void Engine::Run() {
@@ -163,7 +162,6 @@ bool Engine::Admit(bool progress) {
       active.alone = active.admission.urgent;
       load = CurrentLoad();
     }
-    stats_.waiting = waiting_.size();
     stats_.running_sequences = load.n_sequences;
     stats_.cache_bytes = load.cache_bytes;
     stats_.resting_sequences = 0;
@@ -311,6 +309,7 @@ void Engine::EndLongPass(const absl::Status& status) {
 void Engine::Count(size_t n_sequences, int64_t n_rows, absl::Duration time) {
   const std::lock_guard lock(mutex_);
   ++stats_.steps;
+  stats_.sequences += static_cast<int64_t>(n_sequences);
   stats_.rows += n_rows;
   stats_.step_time += time;
   ++stats_.batches[BatchBucket(n_sequences, stats_.batches.size())];

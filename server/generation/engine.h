@@ -25,14 +25,15 @@ namespace mtm {
 
 // What the engine is doing, and has done since it began.
 struct EngineStats {
-  size_t waiting = 0;            // requests
-  size_t running_sequences = 0;  // without resting ones
-  size_t resting_sequences = 0;  // for a slow reader
-  int64_t cache_bytes = 0;       // of key-value caches, as far as they may grow
-  int64_t refused = 0;           // requests that never waited
-  int64_t stalled = 0;           // requests ended since their reader took nothing
+  size_t waiting = 0;             // requests
+  size_t running_sequences = 0;   // without resting ones
+  size_t resting_sequences = 0;   // for a slow reader
+  int64_t cache_bytes = 0;        // of key-value caches, as far as they may grow
+  WaitingLine::Refusals refused;  // requests that never waited
+  int64_t stalled = 0;            // requests ended since their reader took nothing
 
   int64_t steps = 0;                 // forward passes
+  int64_t sequences = 0;             // in them
   int64_t rows = 0;                  // prompts' and new tokens' rows in them
   absl::Duration step_time;          // in forward passes
   std::array<int64_t, 8> batches{};  // steps of at most 1, 2, 4, ... 64 sequences, and of more

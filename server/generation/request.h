@@ -79,6 +79,7 @@ struct Usage {
   int64_t generated_tokens = 0;
   int64_t tokens_heads_changed = 0;
   int64_t tokens_heads_total = 0;
+  absl::Duration memory_time;  // in selecting tokens-heads, looking up and mixing
 };
 
 struct Timings {

@@ -37,6 +37,7 @@ TaskCost CostOf(const ModelConfig& config, const Context& context, int64_t n_tok
 void AddStep(const Sequence& sequence, Usage& usage) {
   usage.tokens_heads_changed += sequence.tokens_heads_changed();
   usage.tokens_heads_total += sequence.tokens_heads_total();
+  usage.memory_time += absl::FromChrono(sequence.memory_time());
 }
 
 // A checkpoint with broken numbers, or settings beyond what floats hold.

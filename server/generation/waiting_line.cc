@@ -25,21 +25,25 @@ absl::Status WaitingLine::Add(Admission& admission, absl::Time now) {
   const absl::Duration retry = std::clamp(wait, kMinRetryDelay, kMaxRetryDelay);
   const TaskCost& cost = admission.cost;
   if (cost.cache_bytes > limits_.max_cache_bytes) {
+    ++refusals_.too_large;
     return absl::ResourceExhaustedError(absl::StrCat(
         "the request needs ", cost.cache_bytes, " bytes of key-value cache, and this server gives ",
         limits_.max_cache_bytes, " in all; ask for fewer tokens or samples"));
   }
   if (queue_.size() >= limits_.max_waiting) {
+    ++refusals_.line_full;
     return Overloaded(absl::StrCat("the server is overloaded: ", queue_.size(), " requests wait already"),
                       retry);
   }
   const std::string& client = admission.requester.client;
   if (const auto n = n_of_client_.find(client);
       n != n_of_client_.end() && n->second >= limits_.max_client_requests) {
+    ++refusals_.client_limit;
     return Overloaded(absl::StrCat("this client has ", n->second, " requests under way, as many as it may"),
                       retry);
   }
   if (!queue_.empty() && now + wait > admission.requester.deadline) {
+    ++refusals_.deadline;
     return absl::DeadlineExceededError(absl::StrCat(
         "the request would wait about ", absl::FormatDuration(wait), ", longer than its deadline allows"));
   }

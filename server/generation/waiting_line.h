@@ -44,6 +44,14 @@ class WaitingLine {
     size_t max_client_requests = 128;
   };
 
+  // Requests that were refused, by reason.
+  struct Refusals {
+    int64_t too_large = 0;  // its key-value cache never fits
+    int64_t line_full = 0;
+    int64_t client_limit = 0;
+    int64_t deadline = 0;  // would come before its turn
+  };
+
   // What runs already.
   struct Load {
     size_t n_sequences = 0;  // without resting ones
@@ -69,6 +77,7 @@ class WaitingLine {
   void Finished(const Admission& admission, absl::Time now);
 
   size_t size() const { return queue_.size(); }
+  const Refusals& refusals() const { return refusals_; }
 
  private:
   absl::Duration ExpectedWait() const;
@@ -78,6 +87,7 @@ class WaitingLine {
   std::deque<Admission> urgent_;
   FairQueue<std::shared_ptr<Admission>> queue_;
   std::map<std::string, size_t> n_of_client_;  // waiting and running
+  Refusals refusals_;
   // Between two requests' ends while others wait: a moving average.
   absl::Duration interval_ = absl::ZeroDuration();
   absl::Time last_end_ = absl::InfinitePast();

@@ -92,7 +92,9 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
     memory.SetRows(first, q, v);
     if (layer.input.defined()) layer.input.narrow(0, first, end - first).copy_(x);
     const Tensor attention = LastRowAttention(q.narrow(1, end - first - 1, 1), layer.key, end);
+    const auto start = std::chrono::steady_clock::now();
     const int first_changed = memory.Update(attention, layer.key, layer.value);
+    s.memory_time += std::chrono::steady_clock::now() - start;
     s.tokens_heads_changed += memory.n_selected();
     s.tokens_heads_total += attention.numel();
     if (s.options.trace) memory.AppendTrace(s.trace);
@@ -172,6 +174,7 @@ std::vector<Rows> BeginStep(std::span<Sequence* const> sequences) {
     SequenceState& s = sequence->state();
     s.OwnCaches();
     s.tokens_heads_changed = s.tokens_heads_total = 0;
+    s.memory_time = {};
     s.trace.clear();
     batch.push_back({&s, s.n_computed, 0});
   }

@@ -84,6 +84,7 @@ std::span<const int32_t> Sequence::tokens() const { return state_->tokens; }
 std::span<const float> Sequence::logits() const { return state_->logits; }
 int64_t Sequence::tokens_heads_changed() const { return state_->tokens_heads_changed; }
 int64_t Sequence::tokens_heads_total() const { return state_->tokens_heads_total; }
+std::chrono::nanoseconds Sequence::memory_time() const { return state_->memory_time; }
 const std::vector<TraceEntry>& Sequence::trace() const { return state_->trace; }
 std::span<const int> Sequence::rows_computed() const { return state_->rows_computed; }
 

@@ -2,6 +2,7 @@
 #ifndef MTM_SERVER_MODEL_SEQUENCE_H_
 #define MTM_SERVER_MODEL_SEQUENCE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -50,6 +51,7 @@ class Sequence {
   std::span<const float> logits() const;
   int64_t tokens_heads_changed() const;  // in all layers with a memory
   int64_t tokens_heads_total() const;
+  std::chrono::nanoseconds memory_time() const;  // in selecting them, looking up and mixing
   // By layer, head, position; empty unless asked for.
   const std::vector<TraceEntry>& trace() const;
 

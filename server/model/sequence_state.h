@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <map>
 #include <optional>
 #include <vector>
@@ -31,6 +32,7 @@ struct Sequence::State {
   // Of the last step.
   std::vector<float> logits;
   int64_t tokens_heads_changed = 0, tokens_heads_total = 0;
+  std::chrono::nanoseconds memory_time{0};
   std::vector<TraceEntry> trace;
   std::vector<int> rows_computed;
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "memory_store/absl_view.h"
+#include "memory_store/memory_name.h"
 #include "server/rpc/small_file.h"
 
 namespace mtm {
@@ -19,6 +20,28 @@ constexpr absl::Duration kTimestampGranularity = absl::Seconds(2);
 
 constexpr std::string_view kScheme = "Bearer ";
 
+std::string_view NamespaceOf(std::string_view memory_name) {
+  const size_t slash = memory_name.find('/');
+  return slash == memory_name.npos ? "" : memory_name.substr(0, slash);
+}
+
+const char* VerbOf(Right right) {
+  switch (right) {
+    case Right::kRead:
+      return "read";
+    case Right::kWrite:
+      return "change";
+    default:
+      return "administer";
+  }
+}
+
+absl::Status Denied(const std::string& principal, Right right, std::string_view memory_name) {
+  return absl::PermissionDeniedError(absl::StrCat("'", principal, "' may not ", VerbOf(right),
+                                                  " memories of the namespace '",
+                                                  AbslView(NamespaceOf(memory_name)), "'"));
+}
+
 }  // namespace
 
 const std::string& Principal::name() const {
@@ -27,9 +50,23 @@ const std::string& Principal::name() const {
 }
 
 bool Principal::May(Right right, std::string_view memory_name) const {
-  if (grant_ == nullptr) return true;
-  const size_t slash = memory_name.find('/');
-  return grant_->RightIn(slash == memory_name.npos ? "" : memory_name.substr(0, slash)) >= right;
+  return grant_ == nullptr || grant_->RightIn(NamespaceOf(memory_name)) >= right;
+}
+
+absl::Status Principal::Check(Right right, std::string_view reference) const {
+  const std::string_view memory_name = reference.substr(0, reference.find('@'));
+  if (May(right, memory_name)) return absl::OkStatus();
+  if (May(Right::kRead, memory_name)) return Denied(grant_->name, right, memory_name);
+  return UnknownMemory(memory_name);
+}
+
+absl::Status Principal::CheckNew(std::string_view name) const {
+  if (May(Right::kWrite, name)) return absl::OkStatus();
+  return Denied(grant_->name, Right::kWrite, name);
+}
+
+std::string Principal::OwnRequestId(const std::string& id) const {
+  return id.empty() || grant_ == nullptr ? id : absl::StrCat(grant_->name, "/", id);
 }
 
 absl::StatusOr<std::unique_ptr<Access>> Access::Load(const std::filesystem::path& file) {

@@ -31,6 +31,16 @@ class Principal {
   // `memory_name`: may be of a memory that does not exist.
   bool May(Right right, std::string_view memory_name) const;
 
+  // Before `reference`, `name` or `name@digest`, is looked up. NOT_FOUND, as for a name that does not exist: it may not
+  // be read. PERMISSION_DENIED: it may, and that is not enough.
+  absl::Status Check(Right right, std::string_view reference) const;
+
+  // Before a memory is made. PERMISSION_DENIED, whether there is one of this name or not.
+  absl::Status CheckNew(std::string_view name) const;
+
+  // A request id as the store has it: the ids of others are not seen, and never taken.
+  std::string OwnRequestId(const std::string& id) const;
+
  private:
   std::shared_ptr<const Grant> grant_;
 };

@@ -81,12 +81,16 @@ class Check final : public ResponseStream<WriteReactor>, public std::enable_shar
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* VerifyMemory(Backend& backend, const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::VerifyMemoryRequest, Check>::Start("VerifyMemory", backend, request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* VerifyMemory(Backend& backend,
+                                                         grpc::CallbackServerContext& context,
+                                                         const grpc::ByteBuffer& request) {
+  return StreamAnswer<v1::VerifyMemoryRequest, Check>::Start("VerifyMemory", backend, context, request);
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* RebuildIndex(Backend& backend, const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::RebuildIndexRequest, Check>::Start("RebuildIndex", backend, request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* RebuildIndex(Backend& backend,
+                                                         grpc::CallbackServerContext& context,
+                                                         const grpc::ByteBuffer& request) {
+  return StreamAnswer<v1::RebuildIndexRequest, Check>::Start("RebuildIndex", backend, context, request);
 }
 
 }  // namespace mtm

@@ -101,8 +101,10 @@ class Export final : public ResponseStream<WriteReactor>, public std::enable_sha
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* ExportMemory(Backend& backend, const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::ExportMemoryRequest, Export>::Start("ExportMemory", backend, request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ExportMemory(Backend& backend,
+                                                         grpc::CallbackServerContext& context,
+                                                         const grpc::ByteBuffer& request) {
+  return StreamAnswer<v1::ExportMemoryRequest, Export>::Start("ExportMemory", backend, context, request);
 }
 
 }  // namespace mtm

@@ -50,12 +50,15 @@ class WatchStream final : public WriteStream<WriteReactor>, public std::enable_s
 
 }  // namespace
 
-WriteReactor* ForgetFromMemory(Backend& backend, const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::ForgetFromMemoryRequest, ForgetStream>::Start("ForgetFromMemory", backend, request);
+WriteReactor* ForgetFromMemory(Backend& backend, grpc::CallbackServerContext& context,
+                               const grpc::ByteBuffer& request) {
+  return StreamAnswer<v1::ForgetFromMemoryRequest, ForgetStream>::Start("ForgetFromMemory", backend, context,
+                                                                        request);
 }
 
-WriteReactor* WatchWrite(Backend& backend, const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::WatchWriteRequest, WatchStream>::Start("WatchWrite", backend, request);
+WriteReactor* WatchWrite(Backend& backend, grpc::CallbackServerContext& context,
+                         const grpc::ByteBuffer& request) {
+  return StreamAnswer<v1::WatchWriteRequest, WatchStream>::Start("WatchWrite", backend, context, request);
 }
 
 }  // namespace mtm

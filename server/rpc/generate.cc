@@ -85,9 +85,9 @@ void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) 
 
 }  // namespace
 
-grpc::ServerUnaryReactor* Generate(Backend& backend, const grpc::ByteBuffer& bytes,
-                                   grpc::ByteBuffer* response) {
-  auto call = backend.calls.Begin("Generate");
+grpc::ServerUnaryReactor* Generate(Backend& backend, grpc::CallbackServerContext& context,
+                                   const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
+  auto call = backend.calls.Begin("Generate", context);
   const auto request = ReadRequest<v1::GenerateRequest>(*call, bytes);
   auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
   if (!request.ok()) {

@@ -14,13 +14,15 @@ namespace mtm {
 
 // The rpcs Generate, StreamGenerate and Score: from a request's bytes to the engine, and back.
 
-grpc::ServerUnaryReactor* Generate(Backend& backend, const grpc::ByteBuffer& request,
-                                   grpc::ByteBuffer* response);
+grpc::ServerUnaryReactor* Generate(Backend& backend, grpc::CallbackServerContext& context,
+                                   const grpc::ByteBuffer& request, grpc::ByteBuffer* response);
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend, const grpc::ByteBuffer& request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend,
+                                                           grpc::CallbackServerContext& context,
+                                                           const grpc::ByteBuffer& request);
 
-grpc::ServerUnaryReactor* Score(Backend& backend, const grpc::ByteBuffer& request,
-                                grpc::ByteBuffer* response);
+grpc::ServerUnaryReactor* Score(Backend& backend, grpc::CallbackServerContext& context,
+                                const grpc::ByteBuffer& request, grpc::ByteBuffer* response);
 
 // Runs `start`, which finds the memories of `uses`: at once, or on the worker where one has to be loaded
 // first.

@@ -161,8 +161,8 @@ class Import final : public ResponseStream<BidiReactor>, public std::enable_shar
 
 class ImportReactor final : public BidiReactor {
  public:
-  explicit ImportReactor(Backend& backend)
-      : call_(backend.calls.Begin("ImportMemory")),
+  ImportReactor(Backend& backend, const grpc::CallbackServerContext& context)
+      : call_(backend.calls.Begin("ImportMemory", context)),
         import_(std::make_shared<Import>(this, call_.get(), backend)) {}
 
   void Start() { import_->Start(call_->admission()); }
@@ -182,8 +182,9 @@ class ImportReactor final : public BidiReactor {
 
 }  // namespace
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ImportMemory(Backend& backend) {
-  auto* reactor = new ImportReactor(backend);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ImportMemory(
+    Backend& backend, grpc::CallbackServerContext& context) {
+  auto* reactor = new ImportReactor(backend, context);
   reactor->Start();
   return reactor;
 }

@@ -59,27 +59,27 @@ v1::Model DescribeModel(const Backend& backend) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* InferenceService::Generate(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* InferenceService::Generate(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  return mtm::Generate(backend_, *request, response);
+  return mtm::Generate(backend_, *context, *request, response);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::StreamGenerate(
-    grpc::CallbackServerContext*, const grpc::ByteBuffer* request) {
-  return mtm::StreamGenerate(backend_, *request);
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return mtm::StreamGenerate(backend_, *context, *request);
 }
 
-grpc::ServerUnaryReactor* InferenceService::Score(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* InferenceService::Score(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return mtm::Score(backend_, *request, response);
+  return mtm::Score(backend_, *context, *request, response);
 }
 
-grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  auto call = backend_.calls.Begin("Tokenize");
+  auto call = backend_.calls.Begin("Tokenize", *context);
   const auto answer = [&model = backend_.info](const v1::TokenizeRequest& message, RpcCall&) {
     return TokenizeText(message, model);
   };
@@ -89,19 +89,19 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
   return AnswerOn<v1::TokenizeRequest>(backend_.worker, std::move(call), request, response, answer);
 }
 
-grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  return AnswerNow<v1::DetokenizeRequest>(backend_.calls.Begin("Detokenize"), request, response,
+  return AnswerNow<v1::DetokenizeRequest>(backend_.calls.Begin("Detokenize", *context), request, response,
                                           [this](const v1::DetokenizeRequest& message, RpcCall&) {
                                             return DetokenizeIds(message, backend_.info);
                                           });
 }
 
-grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  return AnswerNow<v1::GetModelRequest>(backend_.calls.Begin("GetModel"), request, response,
+  return AnswerNow<v1::GetModelRequest>(backend_.calls.Begin("GetModel", *context), request, response,
                                         [this](const v1::GetModelRequest&, RpcCall&) {
                                           return absl::StatusOr<v1::Model>(DescribeModel(backend_));
                                         });

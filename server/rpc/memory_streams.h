@@ -11,13 +11,22 @@ namespace mtm {
 
 // The streaming rpcs of MemoryService that run no model.
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMemories(Backend& backend, const grpc::ByteBuffer& request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMemories(Backend& backend,
+                                                          grpc::CallbackServerContext& context,
+                                                          const grpc::ByteBuffer& request);
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* VerifyMemory(Backend& backend, const grpc::ByteBuffer& request);
-grpc::ServerWriteReactor<grpc::ByteBuffer>* RebuildIndex(Backend& backend, const grpc::ByteBuffer& request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* VerifyMemory(Backend& backend,
+                                                         grpc::CallbackServerContext& context,
+                                                         const grpc::ByteBuffer& request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* RebuildIndex(Backend& backend,
+                                                         grpc::CallbackServerContext& context,
+                                                         const grpc::ByteBuffer& request);
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* ExportMemory(Backend& backend, const grpc::ByteBuffer& request);
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ImportMemory(Backend& backend);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ExportMemory(Backend& backend,
+                                                         grpc::CallbackServerContext& context,
+                                                         const grpc::ByteBuffer& request);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ImportMemory(
+    Backend& backend, grpc::CallbackServerContext& context);
 
 }  // namespace mtm
 

@@ -96,8 +96,9 @@ using WriteReactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
 template <typename Request, typename Stream>
 class StreamAnswer final : public WriteReactor {
  public:
-  static WriteReactor* Start(std::string_view rpc, Backend& backend, const grpc::ByteBuffer& bytes) {
-    auto call = backend.calls.Begin(rpc);
+  static WriteReactor* Start(std::string_view rpc, Backend& backend, grpc::CallbackServerContext& context,
+                             const grpc::ByteBuffer& bytes) {
+    auto call = backend.calls.Begin(rpc, context);
     const absl::StatusOr<Request> request = ReadRequest<Request>(*call, bytes);
     auto* reactor = new StreamAnswer(std::move(call), backend);
     const std::shared_ptr<Stream> stream = reactor->stream_;

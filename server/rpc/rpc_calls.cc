@@ -3,6 +3,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <iterator>
+#include <utility>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -24,12 +27,27 @@ bool IsServersFault(absl::StatusCode code) {
   }
 }
 
+// Of several, none counts: whoever sits between may have looked at another one.
+std::string AuthorizationOf(const grpc::ServerContextBase& context) {
+  const auto [first, last] = context.client_metadata().equal_range("authorization");
+  if (first == last || std::next(first) != last) return "";
+  return std::string(first->second.data(), first->second.size());
+}
+
 }  // namespace
 
-RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission)
-    : calls_(calls), admission_(std::move(admission)), start_(absl::Now()) {
+RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission, std::string authorization,
+                 Principal principal)
+    : calls_(calls),
+      admission_(std::move(admission)),
+      authorization_(std::move(authorization)),
+      principal_(std::move(principal)),
+      start_(absl::Now()) {
   record_.rpc = std::string(rpc);
+  record_.principal = principal_.name();
 }
+
+absl::StatusOr<Principal> RpcCall::Identify() const { return calls_.Identify(authorization_); }
 
 void RpcCall::set_status(const absl::Status& status) {
   const std::lock_guard lock(mutex_);
@@ -52,12 +70,20 @@ RpcCall::~RpcCall() {
   calls_.End(record_);
 }
 
-std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc) {
+std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc, const grpc::ServerContextBase& context) {
+  std::string authorization = AuthorizationOf(context);
+  absl::StatusOr<Principal> principal = Identify(authorization);
+  absl::Status admission = principal.status();
   const std::lock_guard lock(mutex_);
   ++active_;
-  absl::Status admission;
   if (draining_) admission = ShuttingDown();
-  return std::make_unique<RpcCall>(*this, rpc, std::move(admission));
+  return std::make_unique<RpcCall>(*this, rpc, std::move(admission), std::move(authorization),
+                                   principal.ok() ? *std::move(principal) : Principal());
+}
+
+absl::StatusOr<Principal> RpcCalls::Identify(const std::string& authorization) const {
+  if (access_ == nullptr) return Principal();
+  return access_->Authenticate(authorization);
 }
 
 void RpcCalls::End(const RpcRecord& record) {
@@ -79,13 +105,14 @@ bool RpcCalls::WaitUntilIdle(absl::Time deadline) const {
 void LogRpc(const RpcRecord& record) {
   const absl::StatusCode code = record.status.code();
   const bool fault = IsServersFault(code);
+  const std::string principal = record.principal.empty() ? "" : absl::StrCat(" principal=", record.principal);
   const std::string memory = record.memory.empty() ? "" : absl::StrCat(" memory=", record.memory);
   std::string error;
   if (fault) error = absl::StrCat(" error=\"", absl::CEscape(record.status.message()), "\"");
   spdlog::log(fault ? spdlog::level::warn : spdlog::level::info,
-              "rpc={}{} status={} prompt_tokens={} generated_tokens={} seconds={:.3f}{}", record.rpc, memory,
-              absl::StatusCodeToString(code), record.usage.prompt_tokens, record.usage.generated_tokens,
-              absl::ToDoubleSeconds(record.duration), error);
+              "rpc={}{}{} status={} prompt_tokens={} generated_tokens={} seconds={:.3f}{}", record.rpc,
+              principal, memory, absl::StatusCodeToString(code), record.usage.prompt_tokens,
+              record.usage.generated_tokens, absl::ToDoubleSeconds(record.duration), error);
 }
 
 }  // namespace mtm

@@ -2,6 +2,8 @@
 #ifndef MTM_SERVER_RPC_RPC_CALLS_H_
 #define MTM_SERVER_RPC_RPC_CALLS_H_
 
+#include <grpcpp/server_context.h>
+
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -12,12 +14,14 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/generation/request.h"
+#include "server/rpc/access.h"
 
 namespace mtm {
 
 // What is known of an rpc when it has ended. Never holds a prompt or another text of the client's.
 struct RpcRecord {
   std::string rpc;
+  std::string principal;  // name of its token; empty: none is wanted, or it is not known
   std::string memory;  // that it reads or changes, as `name` or `name@digest`; empty: none, or no proper name
   absl::Status status;
   Usage usage;
@@ -29,14 +33,21 @@ class RpcCalls;
 // One rpc under way, from its first byte to its last. Thread-safe.
 class RpcCall {
  public:
-  RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission);
+  RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission, std::string authorization,
+          Principal principal);
   // The rpc has ended: it is counted out and observed.
   ~RpcCall();
   RpcCall(const RpcCall&) = delete;
   RpcCall& operator=(const RpcCall&) = delete;
 
-  // OK, or UNAVAILABLE where the server was draining when it came.
+  // OK; UNAVAILABLE where the server was draining when it came; UNAUTHENTICATED.
   const absl::Status& admission() const { return admission_; }
+
+  // Who it is done for, with the rights of when it came.
+  const Principal& principal() const { return principal_; }
+
+  // The same with the rights of now, for a stream that may outlive them. UNAUTHENTICATED: the token is gone.
+  absl::StatusOr<Principal> Identify() const;
 
   void set_status(const absl::Status& status);
   void set_memory(std::string_view reference);  // one that was checked
@@ -45,6 +56,8 @@ class RpcCall {
  private:
   RpcCalls& calls_;
   const absl::Status admission_;
+  const std::string authorization_;
+  const Principal principal_;
   const absl::Time start_;
   std::mutex mutex_;
   RpcRecord record_;  // under the mutex
@@ -55,10 +68,13 @@ class RpcCalls {
  public:
   using Observer = std::function<void(const RpcRecord&)>;
 
-  // `observer` is called once for each rpc when it has ended, from any thread.
-  explicit RpcCalls(Observer observer) : observer_(std::move(observer)) {}
+  // `observer` is called once for each rpc when it has ended, from any thread. `access` knows who may do
+  // what, and outlives this; null: everybody everything.
+  explicit RpcCalls(Observer observer, Access* access = nullptr)
+      : observer_(std::move(observer)), access_(access) {}
 
-  std::unique_ptr<RpcCall> Begin(std::string_view rpc);
+  // Every rpc of the services begins here.
+  std::unique_ptr<RpcCall> Begin(std::string_view rpc, const grpc::ServerContextBase& context);
 
   // From now on rpcs are refused.
   void Drain();
@@ -68,9 +84,11 @@ class RpcCalls {
 
  private:
   friend class RpcCall;
+  absl::StatusOr<Principal> Identify(const std::string& authorization) const;
   void End(const RpcRecord& record);
 
   const Observer observer_;
+  Access* const access_;
   mutable std::mutex mutex_;  // guards what follows
   mutable std::condition_variable idle_;
   int active_ = 0;

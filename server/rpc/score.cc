@@ -60,8 +60,9 @@ void Start(UnaryRpc* rpc, const v1::ScoreRequest& request, Backend& backend) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* Score(Backend& backend, const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
-  auto call = backend.calls.Begin("Score");
+grpc::ServerUnaryReactor* Score(Backend& backend, grpc::CallbackServerContext& context,
+                                const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
+  auto call = backend.calls.Begin("Score", context);
   const auto request = ReadRequest<v1::ScoreRequest>(*call, bytes);
   auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
   if (!request.ok()) {

@@ -123,8 +123,10 @@ class StreamReactor final : public Reactor {
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend, const grpc::ByteBuffer& bytes) {
-  auto call = backend.calls.Begin("StreamGenerate");
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend,
+                                                           grpc::CallbackServerContext& context,
+                                                           const grpc::ByteBuffer& bytes) {
+  auto call = backend.calls.Begin("StreamGenerate", context);
   const auto request = ReadRequest<v1::GenerateRequest>(*call, bytes);
   auto* reactor = new StreamReactor(std::move(call), backend);
   const std::shared_ptr<StreamSink> sink = reactor->sink();

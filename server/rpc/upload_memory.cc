@@ -64,9 +64,10 @@ class UploadStream final : public WriteStream<Reactor>, public std::enable_share
 template <typename Message>
 class UploadReactor final : public Reactor {
  public:
-  UploadReactor(std::string_view rpc, Backend& backend, bool replace = false)
+  UploadReactor(std::string_view rpc, Backend& backend, const grpc::CallbackServerContext& context,
+                bool replace = false)
       : backend_(backend),
-        call_(backend.calls.Begin(rpc)),
+        call_(backend.calls.Begin(rpc, context)),
         stream_(std::make_shared<UploadStream>(this, call_.get(), backend)),
         upload_(std::make_shared<MemoryUpload>(backend.info, backend.max_text_bytes, replace)) {
     if (call_->admission().ok()) {
@@ -120,16 +121,16 @@ class UploadReactor final : public Reactor {
 
 }  // namespace
 
-Reactor* CreateMemory(Backend& backend) {
-  return new UploadReactor<v1::CreateMemoryRequest>("CreateMemory", backend);
+Reactor* CreateMemory(Backend& backend, grpc::CallbackServerContext& context) {
+  return new UploadReactor<v1::CreateMemoryRequest>("CreateMemory", backend, context);
 }
 
-Reactor* ReplaceMemory(Backend& backend) {
-  return new UploadReactor<v1::CreateMemoryRequest>("ReplaceMemory", backend, /*replace=*/true);
+Reactor* ReplaceMemory(Backend& backend, grpc::CallbackServerContext& context) {
+  return new UploadReactor<v1::CreateMemoryRequest>("ReplaceMemory", backend, context, /*replace=*/true);
 }
 
-Reactor* AppendToMemory(Backend& backend) {
-  return new UploadReactor<v1::AppendToMemoryRequest>("AppendToMemory", backend);
+Reactor* AppendToMemory(Backend& backend, grpc::CallbackServerContext& context) {
+  return new UploadReactor<v1::AppendToMemoryRequest>("AppendToMemory", backend, context);
 }
 
 }  // namespace mtm

@@ -127,8 +127,10 @@ class Watch final : public ResponseStream<WriteReactor>, public std::enable_shar
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMemories(Backend& backend, const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::WatchMemoriesRequest, Watch>::Start("WatchMemories", backend, request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMemories(Backend& backend,
+                                                          grpc::CallbackServerContext& context,
+                                                          const grpc::ByteBuffer& request) {
+  return StreamAnswer<v1::WatchMemoriesRequest, Watch>::Start("WatchMemories", backend, context, request);
 }
 
 }  // namespace mtm

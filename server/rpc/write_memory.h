@@ -12,13 +12,18 @@ namespace mtm {
 // The rpcs that write a memory's content: each has the MemoryMaker make a version, and streams its progress.
 
 // Read to the end of the client's stream first.
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* CreateMemory(Backend& backend);
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ReplaceMemory(Backend& backend);
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* AppendToMemory(Backend& backend);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* CreateMemory(
+    Backend& backend, grpc::CallbackServerContext& context);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ReplaceMemory(
+    Backend& backend, grpc::CallbackServerContext& context);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* AppendToMemory(
+    Backend& backend, grpc::CallbackServerContext& context);
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ForgetFromMemory(Backend& backend,
+                                                             grpc::CallbackServerContext& context,
                                                              const grpc::ByteBuffer& request);
-grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchWrite(Backend& backend, const grpc::ByteBuffer& request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchWrite(Backend& backend, grpc::CallbackServerContext& context,
+                                                       const grpc::ByteBuffer& request);
 
 }  // namespace mtm
 

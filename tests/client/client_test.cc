@@ -2,14 +2,13 @@
 #include "client/client.h"
 
 #include <future>
-#include <sstream>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "client/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/fake_service.h"
+#include "tests/client/client_fixture.h"
 
 namespace mtm::client {
 namespace {
@@ -17,112 +16,10 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class ClientTest : public testing::Test {
- protected:
-  FakeState& state() { return server_.state(); }
-
-  absl::StatusOr<v1::Memory> Make(const std::string& name, const std::string& text, CallOptions call = {}) {
-    std::istringstream stream(text);
-    v1::CreateMemoryRequest::Spec spec;
-    spec.set_name(name);
-    return client_.Remember(spec, TextReader(stream), nullptr, call);
-  }
-
-  FakeServer server_;
-  Client client_{ClientOptions{.address = server_.address()}};
-};
-
 v1::GenerateRequest Prompt(const std::string& text) {
   v1::GenerateRequest request;
   request.set_prompt(text);
   return request;
-}
-
-TEST_F(ClientTest, RemembersATextOfManyChunks) {
-  std::string text;
-  for (int i = 0; text.size() < 300'000; ++i) text += absl::StrCat("line ", i, "\n");
-  std::istringstream stream(text);
-  v1::CreateMemoryRequest::Spec spec;
-  spec.set_name("cats");
-  spec.set_dropped_token_count(0);
-  int64_t last_done = 0;
-  int calls = 0;
-  const auto memory = client_.Remember(spec, TextReader(stream), [&](const auto& progress) {
-    ++calls;
-    EXPECT_GE(progress.tokens_done(), last_done);
-    last_done = progress.tokens_done();
-  });
-  ASSERT_TRUE(memory.ok()) << memory.status();
-  EXPECT_EQ(memory->name(), "cats");
-  EXPECT_EQ(state().TextOf("cats"), text);
-  EXPECT_TRUE(state().last_spec().has_dropped_token_count());
-  EXPECT_GT(calls, 1);
-  EXPECT_EQ(last_done, static_cast<int64_t>(text.size()));
-}
-
-TEST_F(ClientTest, RemembersTokenIds) {
-  bool given = false;
-  const auto memory =
-      client_.Remember(v1::CreateMemoryRequest::Spec(),
-                       [&given](std::stop_token) -> absl::StatusOr<std::optional<MemoryPart>> {
-                         if (std::exchange(given, true)) return std::nullopt;
-                         return MemoryPart(std::vector<int32_t>{1, 2, 3});
-                       });
-  ASSERT_TRUE(memory.ok()) << memory.status();
-  EXPECT_EQ(state().TextOf(""), "1 2 3");
-}
-
-TEST_F(ClientTest, ReaderThatFailsLeavesNoMemory) {
-  int calls = 0;
-  v1::CreateMemoryRequest::Spec spec;
-  spec.set_name("half");
-  const auto memory =
-      client_.Remember(spec, [&calls](std::stop_token) -> absl::StatusOr<std::optional<MemoryPart>> {
-        if (calls++ == 0) return MemoryPart(std::string("half of it"));
-        return absl::UnknownError("disk on fire");
-      });
-  EXPECT_EQ(memory.status().code(), absl::StatusCode::kUnknown);
-  EXPECT_EQ(memory.status().message(), "disk on fire");
-  EXPECT_EQ(client_.GetMemory("half").status().code(), absl::StatusCode::kNotFound);
-}
-
-TEST_F(ClientTest, RefusalStopsAReaderThatWaits) {
-  ASSERT_TRUE(Make("cats", "purr").ok());
-  v1::CreateMemoryRequest::Spec spec;
-  spec.set_name("cats");
-  const auto again =
-      client_.Remember(spec, [](std::stop_token stop) -> absl::StatusOr<std::optional<MemoryPart>> {
-        std::promise<void> stopped;
-        const std::stop_callback callback(stop, [&stopped] { stopped.set_value(); });
-        stopped.get_future().wait();
-        return absl::CancelledError("stopped");
-      });
-  EXPECT_EQ(again.status().code(), absl::StatusCode::kAlreadyExists) << again.status();
-}
-
-TEST_F(ClientTest, StopCancelsTheMakingOfAMemory) {
-  state().HangAfterFirstProgress();
-  std::stop_source source;
-  std::istringstream stream("purr");
-  v1::CreateMemoryRequest::Spec spec;
-  spec.set_name("cats");
-  const auto memory =
-      client_.Remember(spec, TextReader(stream), [&source](const auto&) { source.request_stop(); },
-                       {.stop = source.get_token()});
-  EXPECT_EQ(memory.status().code(), absl::StatusCode::kCancelled);
-  EXPECT_TRUE(state().WaitUntilClientLeft());
-}
-
-TEST_F(ClientTest, ListsShowsAndDeletes) {
-  ASSERT_TRUE(Make("b", "2").ok());
-  ASSERT_TRUE(Make("a", "1").ok());
-  const auto list = client_.ListMemories();
-  ASSERT_TRUE(list.ok());
-  ASSERT_EQ(list->memories_size(), 2);
-  EXPECT_EQ(list->memories(0).name(), "a");
-  EXPECT_EQ(client_.GetMemory("b")->token_count(), 1);
-  EXPECT_TRUE(client_.DeleteMemory("b").ok());
-  EXPECT_EQ(client_.DeleteMemory("b").code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(ClientTest, GeneratesWhole) {
@@ -188,21 +85,49 @@ TEST_F(ClientTest, FieldViolationsComeThrough) {
   EXPECT_THAT(FieldViolations(response.status()), ElementsAre(FieldViolation{"prompt", "must not be empty"}));
 }
 
-TEST_F(ClientTest, ReadsAreTriedAgainWhileUnavailable) {
-  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"}, 2);
+TEST_F(ClientTest, TriesAgainWhileUnavailable) {
+  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"}, 3);
   const auto model = client_.GetModel();
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ(state().call_count(), 3);
+  EXPECT_EQ(state().call_count(), 4);
+  ASSERT_EQ(retries_.size(), 3u);
+  EXPECT_THAT(std::string(retries_[0].message()), HasSubstr(server_.address()));
 }
 
-TEST_F(ClientTest, WritesAndGenerationAreNot) {
+TEST_F(ClientTest, TriesAgainABoundedNumberOfTimes) {
+  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"}, 100);
+  EXPECT_EQ(client_.GetModel().status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(state().call_count(), 4);
+}
+
+TEST_F(ClientTest, OtherErrorsAreFinal) {
+  state().FailNext({grpc::StatusCode::RESOURCE_EXHAUSTED, "full"});
+  EXPECT_EQ(client_.GetModel().status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(state().call_count(), 1);
+}
+
+TEST_F(ClientTest, GenerationIsNotTriedAgain) {
   state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"});
   const auto response = client_.Generate(Prompt("Cats"));
   EXPECT_EQ(response.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(response.status().message()), HasSubstr(server_.address()));
+  EXPECT_EQ(state().call_count(), 1);
+}
+
+TEST_F(ClientTest, StopEndsTheWaitForTheNextAttempt) {
   state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"});
-  EXPECT_EQ(client_.DeleteMemory("cats").code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(state().call_count(), 2);
+  std::stop_source source;
+  Client patient({.address = server_.address(),
+                  .first_retry_delay = absl::Hours(1),
+                  .on_retry = [&source](const absl::Status&, absl::Duration) { source.request_stop(); }});
+  EXPECT_EQ(patient.GetModel({.stop = source.get_token()}).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(state().call_count(), 1);
+}
+
+TEST_F(ClientTest, DoesNotWaitPastTheDeadline) {
+  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"});
+  Client patient({.address = server_.address(), .first_retry_delay = absl::Hours(1)});
+  EXPECT_EQ(patient.GetModel({.timeout = absl::Minutes(1)}).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(ClientTest, TokenizesScoresAndBack) {
@@ -225,7 +150,7 @@ TEST_F(ClientTest, CallsFromManyThreadsShareOneClient) {
     });
   }
   threads.clear();
-  EXPECT_EQ(client_.ListMemories()->memories_size(), 8);
+  EXPECT_EQ(client_.ListMemories()->size(), 8u);
 }
 
 }  // namespace

@@ -9,10 +9,14 @@ namespace mtm::client {
 namespace {
 
 using ::nlohmann::json;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
+
+constexpr const char* kCommands[] = {"remember", "append", "forget", "rollback", "copy",       "label",
+                                     "memories", "show",   "delete", "load",     "unload",     "verify",
+                                     "reindex",  "export", "import", "watch",    "wait",       "generate",
+                                     "compare",  "trace",  "score",  "tokenize", "detokenize", "model"};
 
 TEST_F(CommandTest, HelpFitsAScreenAndNamesEveryCommand) {
   EXPECT_EQ(Run({"--help"}), 0);
@@ -20,15 +24,13 @@ TEST_F(CommandTest, HelpFitsAScreenAndNamesEveryCommand) {
   int count = 0;
   for (std::string line; std::getline(lines, line); ++count) EXPECT_LE(DisplayWidth(line), 80) << line;
   EXPECT_LE(count, 24);
-  for (const char* command : {"remember", "memories", "show", "delete", "generate", "compare", "trace",
-                              "score", "tokenize", "detokenize", "model"}) {
+  for (const char* command : kCommands) {
     EXPECT_THAT(out(), HasSubstr(command));
   }
 }
 
 TEST_F(CommandTest, EveryCommandHasExamples) {
-  for (const char* command : {"remember", "memories", "show", "delete", "generate", "compare", "trace",
-                              "score", "tokenize", "detokenize", "model"}) {
+  for (const char* command : kCommands) {
     EXPECT_EQ(Run({command, "--help"}), 0);
     EXPECT_THAT(out(), HasSubstr(std::string("Examples:\n  mtm ") + command));
   }
@@ -74,57 +76,9 @@ TEST_F(CommandTest, ArgumentsMayEqualCommandsAndBeginWithDashes) {
   EXPECT_EQ(Run({"tokenize", "model"}), 0);
   EXPECT_EQ(out(), "109 111 100 101 108\n");
   EXPECT_EQ(Run({"generate", "--", "--help"}), 0);
-  EXPECT_EQ(state().last_generate().prompt(), "--help");
+  EXPECT_EQ(state().last<v1::GenerateRequest>().prompt(), "--help");
   EXPECT_EQ(Run({"generate", "[a,b]"}), 0);
-  EXPECT_EQ(state().last_generate().prompt(), "[a,b]");
-}
-
-TEST_F(CommandTest, RemembersAndLists) {
-  EXPECT_EQ(Run({"remember", "cats", "-", "--layers", "1-2", "--drop", "0", "--no-newline"}, "purr\n"), 0);
-  EXPECT_EQ(out(), "cats: 5 tokens, layers 1-4, 2.0 KiB, digest aaaaaaaaaaaa\n");
-  EXPECT_EQ(err(), "");
-  EXPECT_EQ(state().TextOf("cats"), "purr\n");
-  EXPECT_THAT(state().last_spec().layers(), ElementsAre(1, 2));
-  EXPECT_EQ(state().last_spec().dropped_token_count(), 0);
-  EXPECT_FALSE(state().last_spec().leading_newline());
-
-  EXPECT_EQ(Run({"memories"}), 0);
-  EXPECT_THAT(out(), HasSubstr("cats       5  1-4     2.0 KiB"));
-  EXPECT_EQ(Run({"memories", "--json"}), 0);
-  EXPECT_EQ(json::parse(out())["memories"][0]["name"], "cats");
-  EXPECT_EQ(Run({"show", "cats"}), 0);
-  EXPECT_THAT(out(), HasSubstr("\nlayers   1-4\n"));
-}
-
-TEST_F(CommandTest, RemembersTokenIds) {
-  EXPECT_EQ(Run({"remember", "ids", "-", "--tokens"}, "[1, 2,\n3]"), 0);
-  EXPECT_EQ(state().TextOf("ids"), "1 2 3");
-  EXPECT_EQ(Run({"remember", "bad", "-", "--tokens"}, "1 two"), 2);
-  EXPECT_EQ(state().TextOf("bad"), "");
-}
-
-TEST_F(CommandTest, ProgressOnlyOnATerminalAndErasedAfterwards) {
-  terminal_.err = true;
-  EXPECT_EQ(Run({"--json", "remember", "cats", "-"}, "purr"), 0);
-  EXPECT_THAT(err(), HasSubstr("cats  4 tokens"));
-  EXPECT_TRUE(err().ends_with("\r\x1b[K"));
-  EXPECT_EQ(json::parse(out())["name"], "cats");
-}
-
-TEST_F(CommandTest, DamagedMemoriesAreNamedOnStandardError) {
-  state().AddDamaged("old", "checksum\x1b");
-  EXPECT_EQ(Run({"memories"}), 0);
-  EXPECT_THAT(err(), HasSubstr("damaged: old: checksum\\x1B\n"));
-}
-
-TEST_F(CommandTest, DeleteTriesAll) {
-  ASSERT_EQ(Run({"remember", "a", "-"}, "1"), 0);
-  ASSERT_EQ(Run({"remember", "b", "-"}, "2"), 0);
-  EXPECT_EQ(Run({"delete", "a", "missing", "b"}), 3);
-  EXPECT_EQ(out(), "deleted a\ndeleted b\n");
-  EXPECT_EQ(err(), "mtm: NOT_FOUND: no memory missing\n");
-  EXPECT_EQ(Run({"delete", "a", "--json"}), 3);
-  EXPECT_EQ(out(), "{\n  \"deleted\": []\n}\n");
+  EXPECT_EQ(state().last<v1::GenerateRequest>().prompt(), "[a,b]");
 }
 
 TEST_F(CommandTest, ErrorsOfTheServerChooseTheExitCode) {

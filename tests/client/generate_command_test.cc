@@ -71,7 +71,7 @@ TEST_F(GenerateCommandTest, GenerateSendsEveryOption) {
                 "Cats\n\n"),
             0)
       << err();
-  const v1::GenerateRequest request = state().last_generate();
+  const v1::GenerateRequest request = state().last<v1::GenerateRequest>();
   EXPECT_EQ(request.prompt(), "Cats\n");  // one final line feed less
   EXPECT_TRUE(request.has_leading_newline() && !request.leading_newline());
   const v1::MemoryUse& use = request.memory_uses(0);
@@ -102,7 +102,7 @@ TEST_F(GenerateCommandTest, GenerateSendsEveryOption) {
 
 TEST_F(GenerateCommandTest, GenerateTakesTokenIds) {
   EXPECT_EQ(Run({"generate", "--tokens", "464, 3797"}), 0);
-  EXPECT_THAT(state().last_generate().prompt_tokens().ids(), ElementsAre(464, 3797));
+  EXPECT_THAT(state().last<v1::GenerateRequest>().prompt_tokens().ids(), ElementsAre(464, 3797));
 }
 
 TEST_F(GenerateCommandTest, GenerateJsonIsOneEventALine) {
@@ -151,8 +151,8 @@ TEST_F(GenerateCommandTest, CompareUsesOneSeedAndSaysWhatTheMemoryDid) {
       "prompt: Cats are\n\n── without memory ──\n bark bark bark\n\n── with cats ──\n purr purr purr\n\n"
       "cats@aaaaaaaaaaaa in layer 3: Type 3, k 5, MF 5, BF 0.9, TS 0.01, R 0.33\n"
       "312 of 7,200 tokens-heads changed (4.3 %); seed 42; 2.50 s without, 2.50 s with\n");
-  EXPECT_EQ(state().last_generate().parameters().sampling().seed(), 42u);
-  EXPECT_EQ(state().last_generate().memory_uses_size(), 0);
+  EXPECT_EQ(state().last<v1::GenerateRequest>().parameters().sampling().seed(), 42u);
+  EXPECT_EQ(state().last<v1::GenerateRequest>().memory_uses_size(), 0);
 
   terminal_.out = true;
   EXPECT_EQ(Run({"compare", "--memory", "cats", "Cats are"}), 0);
@@ -165,8 +165,8 @@ TEST_F(GenerateCommandTest, CompareUsesOneSeedAndSaysWhatTheMemoryDid) {
 TEST_F(GenerateCommandTest, TraceShowsLookupsByStep) {
   ASSERT_EQ(Run({"remember", "cats", "-"}, "purr"), 0);
   EXPECT_EQ(Run({"trace", "--memory", "cats", "--max-entries", "9", "x"}), 0);
-  EXPECT_EQ(state().last_generate().parameters().max_tokens(), 1);
-  EXPECT_EQ(state().last_generate().parameters().trace().max_entries(), 9);
+  EXPECT_EQ(state().last<v1::GenerateRequest>().parameters().max_tokens(), 1);
+  EXPECT_EQ(state().last<v1::GenerateRequest>().parameters().trace().max_entries(), 9);
   EXPECT_THAT(out(), HasSubstr("step 0, generated \" purr\", 1 lookup\n"));
   EXPECT_THAT(out(), HasSubstr("    3     1    0  \"⏎\"    0.9500  0.250  \" cat\"@17 0.750/147\n"));
   EXPECT_THAT(out(), HasSubstr("2 more not shown"));
@@ -180,7 +180,7 @@ TEST_F(GenerateCommandTest, ScorePrintsATableAndTheTotal) {
   EXPECT_THAT(out(), HasSubstr("\"b\"     7  -0.5000       60.7 %  \"b\" -0.500\n"));
   EXPECT_THAT(out(), HasSubstr("total -1.0000, -0.5000 a token, perplexity 1.649\n"));
   EXPECT_EQ(Run({"score", "--tokens", "1 2", "3"}), 0);
-  EXPECT_THAT(state().last_score().continuation_tokens().ids(), ElementsAre(3));
+  EXPECT_THAT(state().last<v1::ScoreRequest>().continuation_tokens().ids(), ElementsAre(3));
 }
 
 }  // namespace

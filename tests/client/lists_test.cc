@@ -55,5 +55,15 @@ TEST(TokenIdParserTest, LongGarbageFailsBeforeItsEnd) {
   EXPECT_FALSE(parser.Add(std::string(1 << 20, 'x')).ok());
 }
 
+TEST(ParseTokenRangeTest, FirstAndCount) {
+  const auto range = ParseTokenRange("100:20");
+  ASSERT_TRUE(range.ok()) << range.status();
+  EXPECT_EQ(range->first, 100);
+  EXPECT_EQ(range->count, 20);
+  for (const char* wrong : {"", "5", ":5", "5:", "5:0", "-1:5", "1:2:3", "a:b"}) {
+    EXPECT_FALSE(ParseTokenRange(wrong).ok()) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace mtm::client

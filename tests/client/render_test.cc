@@ -116,23 +116,40 @@ TEST(TableTest, ColoursTakeNoColumns) {
 }
 
 TEST(ProgressTest, ShowsBarCountRateAndTimeLeft) {
-  EXPECT_EQ(RenderProgress("cats", 1024, 4096, absl::Seconds(2), 80),
+  EXPECT_EQ(RenderProgress("cats", {.done = 1024, .total = 4096, .elapsed = absl::Seconds(2)}, 80),
             "cats  ███████▌                        1,024/4,096 tokens  25 %  512/s  7 s left");
 }
 
+TEST(ProgressTest, BytesHaveUnits) {
+  EXPECT_EQ(
+      RenderProgress(
+          "cats",
+          {.unit = ProgressUnit::kBytes, .done = 1 << 20, .total = 4 << 20, .elapsed = absl::Seconds(2)}, 58),
+      "cats  1.0 MiB/4.0 MiB  25 %  512.0 KiB/s  7 s left");
+}
+
+TEST(ProgressTest, RateCountsFromWhereItWasTakenUp) {
+  EXPECT_THAT(
+      RenderProgress("cats", {.first = 1024, .done = 2048, .total = 4096, .elapsed = absl::Seconds(2)}, 80),
+      HasSubstr("50 %  512/s  5 s left"));
+}
+
 TEST(ProgressTest, NarrowTerminalsGetLess) {
+  const Progress progress = {.done = 1024, .total = 4096, .elapsed = absl::Seconds(2)};
   for (int width = 0; width < 100; ++width) {
-    EXPECT_LE(DisplayWidth(RenderProgress("cats", 1024, 4096, absl::Seconds(2), width)), width);
+    EXPECT_LE(DisplayWidth(RenderProgress("cats", progress, width)), width);
   }
-  EXPECT_EQ(RenderProgress("cats", 1024, 4096, absl::Seconds(2), 32), "cats  1,024/4,096 tokens  25 %");
+  EXPECT_EQ(RenderProgress("cats", progress, 32), "cats  1,024/4,096 tokens  25 %");
 }
 
 TEST(ProgressTest, UnknownTotalAndTheEnd) {
-  EXPECT_EQ(RenderProgress("cats", 1, 0, absl::ZeroDuration(), 80), "cats  1 token");
-  const std::string full = RenderProgress("cats", 4096, 4096, absl::Seconds(2), 80);
+  EXPECT_EQ(RenderProgress("cats", {.done = 1}, 80), "cats  1 token");
+  const std::string full =
+      RenderProgress("cats", {.done = 4096, .total = 4096, .elapsed = absl::Seconds(2)}, 80);
   EXPECT_THAT(full, HasSubstr("100 %"));
   EXPECT_EQ(full.find("left"), std::string::npos);
-  EXPECT_THAT(RenderProgress("cats", 9999, 4096, absl::Seconds(2), 80), HasSubstr("100 %"));
+  EXPECT_THAT(RenderProgress("cats", {.done = 9999, .total = 4096, .elapsed = absl::Seconds(2)}, 80),
+              HasSubstr("100 %"));
 }
 
 TEST(FormatTest, Numbers) {

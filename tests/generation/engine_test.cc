@@ -251,7 +251,7 @@ TEST_F(EngineTest, WhatNeverFitsTheCachesIsRefusedAtOnce) {
     EXPECT_EQ(recorder->status.code(), fits ? absl::StatusCode::kOk : absl::StatusCode::kResourceExhausted);
     request.max_tokens = 7;
   }
-  EXPECT_EQ(engine.stats().refused, 1);
+  EXPECT_EQ(engine.stats().refused.too_large, 1);
 }
 
 TEST_F(EngineTest, BeyondTheLineRequestsAreRefusedAndToldWhenToTryAgain) {
@@ -311,6 +311,7 @@ TEST_F(EngineTest, CountsWhatItDoes) {
   engine_->Shutdown();
   const EngineStats stats = engine_->stats();
   EXPECT_EQ(stats.steps, 7);
+  EXPECT_EQ(stats.sequences, 1 + 6 * 3);
   EXPECT_EQ(stats.rows, 5 + 6 * 3);
   EXPECT_EQ(stats.batches[0], 1);  // the prompt
   EXPECT_EQ(stats.batches[2], 6);  // three samples

@@ -55,6 +55,7 @@ TEST(WaitingLineTest, OneClientMayNotHaveMoreThanItsShareUnderWay) {
   const absl::Status refused = Add(line, Request("a"));
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(RetryDelay(refused).has_value());
+  EXPECT_EQ(line.refusals().client_limit, 1);
   EXPECT_TRUE(Add(line, Request("b")).ok());
   line.Finished(running, kNow);
   EXPECT_TRUE(Add(line, Request("a")).ok());
@@ -68,6 +69,7 @@ TEST(WaitingLineTest, WhatCannotBeServedInTimeIsRefused) {
   // Ten wait: about twenty seconds.
   EXPECT_EQ(Add(line, Request("b", {}, now + absl::Seconds(10)), now).code(),
             absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(line.refusals().deadline, 1);
   EXPECT_TRUE(Add(line, Request("b", {}, now + absl::Seconds(60)), now).ok());
 }
 
@@ -85,6 +87,8 @@ TEST(WaitingLineTest, CancelledAndLateRequestsAreTakenOut) {
 TEST(WaitingLineTest, TheServersOwnWorkGoesFirstAndIsNeverRefused) {
   WaitingLine line({.max_waiting = 1});
   ASSERT_TRUE(Add(line, Request("a")).ok());
+  EXPECT_FALSE(Add(line, Request("a")).ok());
+  EXPECT_EQ(line.refusals().line_full, 1);
   Admission own{std::make_unique<IdleTask>(false), {}, {}, true};
   ASSERT_TRUE(line.Add(own, kNow).ok());
   EXPECT_TRUE(line.TakeNext({.n_sequences = 1000, .cache_bytes = 0, .n_tasks = 1}).urgent);

@@ -234,6 +234,7 @@ TEST_F(ForwardTest, TinyShapesRun) {
       EXPECT_EQ(sequence.length(), std::min(i + 1, config.n_ctx));
       if (!uses.empty()) {
         EXPECT_GT(sequence.tokens_heads_changed(), 0);
+        EXPECT_GT(sequence.memory_time().count(), 0);
       }
     }
   }

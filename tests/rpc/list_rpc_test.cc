@@ -30,7 +30,7 @@ class ListRpcTest : public MemoriesFixture {
   void Add(const std::string& name) { AddMemory(SmallModel(), *store_, name, {1}); }
   void Label(const std::string& name, const std::string& key, const std::string& value) {
     CommitOptions options;
-    options.labels = {{key, value}};
+    options.labels = std::map<std::string, std::string>{{key, value}};
     ASSERT_TRUE(store_->Update(name, options).ok());
   }
 };
@@ -88,7 +88,7 @@ TEST_F(ListRpcTest, APageTokenGoesWithItsFilter) {
 TEST_F(ListRpcTest, AMemoryIsDescribedInFull) {
   const auto made = AddMemory(SmallModel(), *store_, "a", {1, 3}, 100, 30);
   CommitOptions options;
-  options.labels = {{"stage", "live"}};
+  options.labels = std::map<std::string, std::string>{{"stage", "live"}};
   options.metadata = R"({"made by":["hand",7]})";
   ASSERT_TRUE(store_->Update("a", options).ok());
   const v1::Memory memory = Get("a");
@@ -125,7 +125,9 @@ class Watcher {
       if (!reader_->Read(&event)) return false;
       ++n_events_;
       if (event.has_updated()) known_[event.updated().name()] = event.updated();
-      if (!event.deleted().empty()) EXPECT_EQ(known_.erase(event.deleted()), 1) << event.deleted();
+      if (!event.deleted().empty()) {
+        EXPECT_EQ(known_.erase(event.deleted()), 1) << event.deleted();
+      }
       synced_ = synced_ || event.has_synced();
     }
     return true;
@@ -242,7 +244,9 @@ TEST_F(ListRpcTest, WatchersOfChangesFromManyThreadsEndUpAlike) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 5; ++i) {
         Add(absl::StrCat("m", t, i));
-        if (i % 2 == 0) EXPECT_TRUE(store_->Delete(absl::StrCat("m", t, i)).ok());
+        if (i % 2 == 0) {
+          EXPECT_TRUE(store_->Delete(absl::StrCat("m", t, i)).ok());
+        }
       }
     });
   }

@@ -14,22 +14,30 @@ using testing::HasSubstr;
 
 class MemoryUploadTest : public testing::Test {
  protected:
-  MemoryUploadTest() { AddMemory(model_, *store_, "taken", {1}); }
-
   // The status of the first message that is refused, or what they come to.
-  absl::StatusOr<MemoryRequest> Upload(const std::vector<std::string>& messages,
-                                       int64_t max_bytes = 1000) const {
-    MemoryUpload upload(info_, *store_, max_bytes);
+  template <typename Message>
+  absl::StatusOr<WriteRequest> Put(MemoryUpload upload, const std::vector<std::string>& messages) const {
     for (const std::string& message : messages) {
-      const absl::Status status = upload.Add(FromText<v1::CreateMemoryRequest>(message));
+      const absl::Status status = upload.Add(FromText<Message>(message));
       if (!status.ok()) return status;
     }
     return upload.Finish();
   }
+  absl::StatusOr<CreateRequest> Upload(const std::vector<std::string>& messages, int64_t max_bytes = 1000,
+                                       bool replace = false) const {
+    const auto request = Put<v1::CreateMemoryRequest>(MemoryUpload(info_, max_bytes, replace), messages);
+    if (!request.ok()) return request.status();
+    return std::get<CreateRequest>(request->change);
+  }
+  absl::StatusOr<WriteRequest> UploadWrite(const std::vector<std::string>& messages) const {
+    return Put<v1::CreateMemoryRequest>(MemoryUpload(info_, 1000), messages);
+  }
+  absl::StatusOr<WriteRequest> UploadAppend(const std::vector<std::string>& messages) const {
+    return Put<v1::AppendToMemoryRequest>(MemoryUpload(info_, 1000), messages);
+  }
 
   const Model& model_ = SmallModel();
   const Tokenizer& tokenizer_ = Gpt2Tokenizer();
-  const std::unique_ptr<MemoryStore> store_ = OpenStore(FreshFolder());
   ModelInfo info_ = ModelInfo::Of(model_.config(), model_.fingerprint(), &tokenizer_);
 };
 
@@ -73,10 +81,70 @@ TEST_F(MemoryUploadTest, AsManyAreDroppedAsAreAskedFor) {
   EXPECT_THAT(two->tokens, ElementsAre(3));
 }
 
-TEST_F(MemoryUploadTest, NamesInUseAreRefusedBeforeTheTextComes) {
-  const absl::Status status = Upload({"spec { name: 'taken' }"}).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("taken"));
+TEST_F(MemoryUploadTest, WhatASpecMayCarryIsKept) {
+  const auto write = UploadWrite({R"(spec {
+      name: 'a' data_type: DATA_TYPE_F16 source: 'letter' labels { key: 'team' value: 'x' }
+      metadata { fields { key: 'n' value { number_value: 1 } } }
+      options { request_id: 'id 1' detached: true } })",
+                                  "text: 'Hi'"});
+  ASSERT_TRUE(write.ok()) << write.status();
+  EXPECT_EQ(write->request_id, "id 1");
+  EXPECT_TRUE(write->detached);
+  const auto& request = std::get<CreateRequest>(write->change);
+  EXPECT_EQ(request.dtype, DataType::kF16);
+  EXPECT_EQ(request.source, "letter");
+  EXPECT_FALSE(request.replace);
+  EXPECT_THAT(request.labels, testing::Optional(ElementsAre(std::pair("team", "x"))));
+  EXPECT_EQ(request.metadata, "{\"n\":1}");
+}
+
+TEST_F(MemoryUploadTest, WhatASpecDoesNotSayIsLeftAsItIs) {
+  const auto request = Upload({"spec { name: 'a' }", "text: 'Hi'"}, 1000, /*replace=*/true);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_TRUE(request->replace);
+  EXPECT_EQ(request->labels, std::nullopt);
+  EXPECT_EQ(request->metadata, std::nullopt);
+  EXPECT_EQ(request->dtype, DataType::kF32);
+}
+
+TEST_F(MemoryUploadTest, AnAppendedTextIsStoredWhole) {
+  const auto text = UploadAppend({"spec { name: 'a@12345678' source: 's' }", "text: 'Hi th'", "text: 'ere'"});
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto& request = std::get<AppendRequest>(text->change);
+  EXPECT_EQ(request.memory, "a@12345678");
+  EXPECT_EQ(request.source, "s");
+  EXPECT_THAT(request.tokens, ElementsAre(17250, 612));
+  const auto ids = UploadAppend({"spec { name: 'a' }", "token_ids { ids: [9, 8] }"});
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  EXPECT_THAT(std::get<AppendRequest>(ids->change).tokens, ElementsAre(9, 8));
+}
+
+TEST_F(MemoryUploadTest, BadAppendsAreNamed) {
+  EXPECT_THAT(Violations(UploadAppend({}).status()),
+              ElementsAre("spec: is missing; the first message must be `spec`"));
+  EXPECT_THAT(Violations(UploadAppend({"spec { name: 'A' }"}).status()),
+              ElementsAre(HasSubstr("spec.name: ")));
+  EXPECT_THAT(Violations(UploadAppend({"spec { name: 'a' }", "text: ''"}).status()),
+              ElementsAre("text: is empty; a memory holds at least one token"));
+  EXPECT_THAT(Violations(UploadAppend({"spec { name: 'a' }", "token_ids { ids: 50257 }"}).status()),
+              ElementsAre("token_ids.ids[0]: is 50257; the vocabulary is 0 to 50256"));
+  EXPECT_THAT(Violations(UploadAppend({"spec { name: 'a' options { detached: true } }"}).status()),
+              ElementsAre("spec.options.request_id: is missing; a detached write is found again by it"));
+}
+
+TEST_F(MemoryUploadTest, LongOrBadFieldsAreNamed) {
+  v1::CreateMemoryRequest message;
+  v1::CreateMemoryRequest::Spec& spec = *message.mutable_spec();
+  spec.set_name("a");
+  spec.set_source(std::string(257, 's'));
+  spec.mutable_options()->set_request_id(std::string(129, 'i'));
+  (*spec.mutable_labels())["Bad key"] = "value";
+  (*spec.mutable_labels())["key"] = std::string(257, 'v');
+  (*spec.mutable_metadata()->mutable_fields())["m"].set_string_value(std::string(17 << 10, 'm'));
+  EXPECT_THAT(Violations(MemoryUpload(info_, 1000).Add(message)),
+              ElementsAre("spec.source: has 257 bytes; at most 256", HasSubstr("spec.labels[Bad key]: "),
+                          HasSubstr("spec.labels[key]: "), HasSubstr("spec.metadata: "),
+                          HasSubstr("spec.options.request_id: ")));
 }
 
 TEST_F(MemoryUploadTest, TheSizeIsLimited) {
@@ -122,6 +190,9 @@ TEST_F(MemoryUploadTest, BadMessagesAreNamed) {
        "spec.layers[1]: is 2, as spec.layers[0] is; each layer is named once"},
       {{"spec { name: 'a' dropped_token_count: -1 }"}, "spec.dropped_token_count: is -1; must be 0 to 63"},
       {{"spec { name: 'a' dropped_token_count: 64 }"}, "spec.dropped_token_count: is 64; must be 0 to 63"},
+      {{"spec { name: 'a' data_type: 3 }"}, "spec.data_type: is 3; must be DATA_TYPE_F32 or DATA_TYPE_F16"},
+      {{"spec { name: 'a' options { detached: true } }"},
+       "spec.options.request_id: is missing; a detached write is found again by it"},
   };
   for (const auto& [messages, violation] : cases) {
     const absl::Status status = Upload(messages).status();

@@ -44,14 +44,15 @@ def write_model(folder, **shape):
 
 
 class Server:
-    """Runs until stop() or the end of a with block."""
+    """Runs until stop() or the end of a with block. `channel` has `credentials`, of grpc.ssl_channel_credentials."""
 
-    def __init__(self, folder, model, *flags, store=None):
+    def __init__(self, folder, model, *flags, store=None, listen="127.0.0.1:0", credentials=None):
         self.folder = pathlib.Path(folder)
         self.store = pathlib.Path(store or self.folder / "store")
         self.port_file = self.folder / "port"
         self.log_file = self.folder / "server.log"
-        self.command = [SERVER, "serve", "--model", str(model), "--store", str(self.store), "--listen", "127.0.0.1:0",
+        self.credentials = credentials
+        self.command = [SERVER, "serve", "--model", str(model), "--store", str(self.store), "--listen", listen,
                         "--port-file", str(self.port_file), "--threads", "1", *flags]
 
     def __enter__(self):
@@ -63,7 +64,9 @@ class Server:
                 raise RuntimeError(f"the server did not start:\n{self.log()}")
             time.sleep(0.01)
         self.port = int(self.port_file.read_text())
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.address = f"127.0.0.1:{self.port}"
+        self.channel = (grpc.secure_channel(self.address, self.credentials) if self.credentials
+                        else grpc.insecure_channel(self.address))
         return self
 
     def stop(self, number=signal.SIGTERM):

@@ -10,7 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "memory_store/memory_store.h"
-#include "server/generation/memory_maker.h"
+#include "server/generation/make_memory.h"
 #include "server/model/model.h"
 #include "server/model/threads.h"
 #include "server/text/tokenizer.h"
@@ -78,7 +78,7 @@ inline std::unique_ptr<MemoryStore> OpenStore(const std::filesystem::path& folde
 inline std::shared_ptr<const Memory> AddMemory(const Model& model, MemoryStore& store,
                                                const std::string& name, std::vector<int> layers,
                                                int32_t first = 100, int n = 30) {
-  MemoryRequest request{.name = name, .leading = {198}, .layers = std::move(layers)};
+  CreateRequest request{.name = name, .leading = {198}, .layers = std::move(layers)};
   for (int32_t id = first; id < first + n; ++id) request.tokens.push_back(id);
   auto memory = MakeMemory(model, store, request);
   EXPECT_TRUE(memory.ok()) << memory.status();

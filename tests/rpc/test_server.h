@@ -108,19 +108,31 @@ class TestServer {
   }
 
   // All messages, and the events that came back.
-  grpc::Status Create(const std::vector<v1::CreateMemoryRequest>& messages,
-                      std::vector<v1::CreateMemoryResponse>& events) {
+  using WriteEvents = std::vector<v1::WriteMemoryResponse>;
+  grpc::Status Create(const std::vector<v1::CreateMemoryRequest>& messages, WriteEvents& events) {
     grpc::ClientContext context;
-    const auto stream = memories_->CreateMemory(&context);
-    for (const auto& message : messages) {
-      if (!stream->Write(message)) break;
-    }
-    stream->WritesDone();
-    for (v1::CreateMemoryResponse event; stream->Read(&event);) events.push_back(event);
-    return stream->Finish();
+    return Upload(*memories_->CreateMemory(&context), messages, events);
+  }
+  grpc::Status Replace(const std::vector<v1::CreateMemoryRequest>& messages, WriteEvents& events) {
+    grpc::ClientContext context;
+    return Upload(*memories_->ReplaceMemory(&context), messages, events);
+  }
+  grpc::Status Append(const std::vector<v1::AppendToMemoryRequest>& messages, WriteEvents& events) {
+    grpc::ClientContext context;
+    return Upload(*memories_->AppendToMemory(&context), messages, events);
+  }
+  grpc::Status Forget(const v1::ForgetFromMemoryRequest& request, WriteEvents& events) {
+    grpc::ClientContext context;
+    return ReadAll(*memories_->ForgetFromMemory(&context, request), events);
+  }
+  grpc::Status Watch(const std::string& request_id, WriteEvents& events) {
+    grpc::ClientContext context;
+    v1::WatchWriteRequest request;
+    request.set_request_id(request_id);
+    return ReadAll(*memories_->WatchWrite(&context, request), events);
   }
   v1::Memory Create(const std::vector<v1::CreateMemoryRequest>& messages) {
-    std::vector<v1::CreateMemoryResponse> events;
+    WriteEvents events;
     const grpc::Status status = Create(messages, events);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return events.empty() ? v1::Memory() : events.back().memory();
@@ -140,6 +152,20 @@ class TestServer {
   }
 
  private:
+  template <typename Stream>
+  static grpc::Status ReadAll(Stream& stream, WriteEvents& events) {
+    for (v1::WriteMemoryResponse event; stream.Read(&event);) events.push_back(event);
+    return stream.Finish();
+  }
+  template <typename Stream, typename Message>
+  static grpc::Status Upload(Stream& stream, const std::vector<Message>& messages, WriteEvents& events) {
+    for (const Message& message : messages) {
+      if (!stream.Write(message)) break;
+    }
+    stream.WritesDone();
+    return ReadAll(stream, events);
+  }
+
   Records records_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

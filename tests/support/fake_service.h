@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "google/protobuf/message.h"
 #include "grpcpp/server.h"
 #include "mtm/v1/inference_service.grpc.pb.h"
 #include "mtm/v1/memory_service.grpc.pb.h"
@@ -21,19 +22,31 @@ class FakeState {
  public:
   // The next `times` calls of any rpc end with `status` at once.
   void FailNext(const grpc::Status& status, int times = 1);
+  // The next write is done, and its reply is lost: UNAVAILABLE.
+  void LoseNextReply();
+  // The next transfer ends with UNAVAILABLE after so many bytes.
+  void BreakNextTransfer(size_t bytes);
   // Generation sends one token, then nothing until its client leaves.
   void HangAfterFirstToken();
   // Making a memory sends one progress, then nothing until its client leaves.
   void HangAfterFirstProgress();
   // Returns once a client has left a call that hung. False after ten seconds.
   bool WaitUntilClientLeft();
-  // Lists a memory as damaged.
-  void AddDamaged(const std::string& name, const std::string& reason);
+  // Lists a memory as quarantined.
+  void AddQuarantined(const std::string& name, const std::string& reason);
 
   int call_count() const;
-  v1::GenerateRequest last_generate() const;
-  v1::ScoreRequest last_score() const;
-  v1::CreateMemoryRequest::Spec last_spec() const;
+
+  // The last request of a kind, or the last spec of a stream.
+  template <typename Request>
+  Request last() const {
+    const std::lock_guard lock(mutex_);
+    Request request;
+    const auto found = requests_.find(Request::descriptor()->full_name());
+    if (found != requests_.end()) request.ParseFromString(found->second);
+    return request;
+  }
+
   // The text that a memory was made of; token ids separated by spaces. Empty where there is no such memory.
   std::string TextOf(const std::string& name) const;
 
@@ -41,8 +54,20 @@ class FakeState {
   friend class FakeInference;
   friend class FakeMemories;
 
-  // Counts a call; an error where FailNext asked for it.
-  grpc::Status Begin();
+  // A version: pieces of text with their source labels. A byte is a token.
+  struct Version {
+    std::vector<std::pair<std::string, std::string>> pieces;
+    std::string digest;
+  };
+  struct Memory {
+    std::vector<Version> versions;
+    v1::Memory listed;  // labels, metadata, state, reason
+    int made = 0;       // versions ever made: the next one's digest
+  };
+
+  // Counts a call and keeps its request; an error where FailNext asked for it.
+  grpc::Status Begin(const google::protobuf::Message* request = nullptr);
+  void Keep(const google::protobuf::Message& request);
   // Blocks until the client of `context` has left.
   void Hang(grpc::ServerContext* context);
 
@@ -51,19 +76,20 @@ class FakeState {
   int calls_ = 0;
   int failures_left_ = 0;
   grpc::Status failure_;
+  bool lose_reply_ = false;
+  size_t break_transfer_ = 0;  // 0: not
   bool hang_generation_ = false;
   bool hang_creation_ = false;
   bool client_left_ = false;
-  v1::GenerateRequest last_generate_;
-  v1::ScoreRequest last_score_;
-  v1::CreateMemoryRequest::Spec last_spec_;
-  std::map<std::string, std::pair<v1::Memory, std::string>> memories_;
-  std::vector<std::pair<std::string, std::string>> damaged_;
+  std::map<std::string, std::string> requests_;  // by type, serialized
+  std::map<std::string, Memory> memories_;
+  std::map<std::string, v1::Memory> writes_;    // by request id
+  std::map<std::string, std::string> imports_;  // what has arrived, by digest
 };
 
 // Both services of proto/mtm/v1 on a loopback port, without a model: a byte of text is a token, and what is
 // generated is " bark" again and again, or " purr" with a memory. Checks k, empty prompts and names, as the
-// real one does.
+// real one does. A memory's versions have the digests aaa..., bbb... and so on.
 class FakeServer {
  public:
   FakeServer();
@@ -79,6 +105,9 @@ class FakeServer {
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
+
+std::unique_ptr<grpc::Service> NewFakeInference(FakeState& state);
+std::unique_ptr<grpc::Service> NewFakeMemories(FakeState& state);
 
 // A status with a google.rpc.BadRequest, as the server sends them.
 grpc::Status BadRequestStatus(const std::vector<std::pair<std::string, std::string>>& violations);
