@@ -15,8 +15,12 @@ namespace {
 // Enough for the exact ties and near ties of real keys, so that the scan is the exception.
 constexpr size_t kExtraCandidates = 8;
 
-// Numbers of a block of converted rows: 1 MiB.
-constexpr size_t kBlockNumbers = 1 << 18;
+// Numbers of a block of keys that all queries are compared with while it is in the nearest cache: 32 or 16
+// KiB.
+constexpr size_t kLoopNumbers = 1 << 13;
+
+// Of a block of converted keys: 1 MiB.
+constexpr size_t kProductNumbers = 1 << 18;
 
 class ExactDistances {
  public:
@@ -67,35 +71,66 @@ class Searcher {
   }
 
  private:
-  // Fills candidates_: for each query those that FAISS takes to be nearest, by its distances.
+  // Fills candidates_: for each query those that are nearest by distances in float32. The loop is several
+  // times as fast as FAISS's own; a product of matrices is faster still where there are many queries.
   void Propose() {
-    if (keys_.dtype == DataType::kF32) {
-      ProposeFrom(reinterpret_cast<const float*>(keys_.data), 0, n_keys_);
-      return;
+    if (!batched_) {
+      ProposeByLoop();
+    } else if (keys_.dtype == DataType::kF32) {
+      ProposeByProduct(reinterpret_cast<const float*>(keys_.data), 0, n_keys_);
+    } else {
+      const size_t block = std::min(n_keys_, std::max<size_t>(1, kProductNumbers / dim_));
+      std::vector<float> rows(block * dim_);
+      for (size_t first = 0; first < n_keys_; first += block) {
+        const size_t n = std::min(block, n_keys_ - first);
+        keys_.Copy(static_cast<int64_t>(first), std::span(rows).first(n * dim_));
+        ProposeByProduct(rows.data(), first, n);
+      }
     }
-    const size_t block = std::min(n_keys_, std::max<size_t>(1, kBlockNumbers / dim_));
-    std::vector<float> rows(block * dim_);
+    for (std::vector<Neighbour>& candidates : candidates_)
+      std::sort(candidates.begin(), candidates.end(), Nearer);
+  }
+
+  void ProposeByLoop() {
+    const size_t block = std::min(n_keys_, std::max<size_t>(1, kLoopNumbers / dim_));
+    std::vector<float> distances(block);
     for (size_t first = 0; first < n_keys_; first += block) {
       const size_t n = std::min(block, n_keys_ - first);
-      keys_.Copy(static_cast<int64_t>(first), std::span(rows).first(n * dim_));
-      ProposeFrom(rows.data(), first, n);
+      for (size_t q = 0; q < n_queries_; ++q) {
+        const std::span<float> found = std::span(distances).first(n);
+        ApproximateDistances(keys_, static_cast<int64_t>(first), queries_.subspan(q * dim_, dim_), found);
+        for (size_t i = 0; i < n; ++i) {
+          Consider(candidates_[q], {.position = static_cast<int64_t>(first + i), .distance = found[i]});
+        }
+      }
     }
   }
 
-  void ProposeFrom(const float* rows, size_t first, size_t n) {
+  void ProposeByProduct(const float* rows, size_t first, size_t n) {
     const size_t n_found = std::min(n, n_candidates_);
     std::vector<float> distances(n_queries_ * n_found);
     std::vector<int64_t> positions(n_queries_ * n_found);  // faiss::idx_t in every version
     faiss::knn_L2sqr(queries_.data(), rows, dim_, n_queries_, n, n_found, distances.data(), positions.data());
     for (size_t q = 0; q < n_queries_; ++q) {
-      std::vector<Neighbour>& candidates = candidates_[q];
       // FAISS pads with -1 where distances are no number.
       for (size_t i = q * n_found; i < (q + 1) * n_found && positions[i] >= 0; ++i) {
-        candidates.push_back(
-            {.position = static_cast<int64_t>(first) + positions[i], .distance = distances[i]});
+        Consider(candidates_[q],
+                 {.position = static_cast<int64_t>(first) + positions[i], .distance = distances[i]});
       }
-      if (candidates.size() > n_candidates_) candidates = First(std::move(candidates), n_candidates_);
     }
+  }
+
+  // Keeps the n_candidates_ nearest, the farthest of them first, and none whose distance is no number.
+  void Consider(std::vector<Neighbour>& candidates, const Neighbour& neighbour) const {
+    if (candidates.size() < n_candidates_) {
+      if (std::isnan(neighbour.distance)) return;
+    } else {
+      if (!Nearer(neighbour, candidates.front())) return;
+      std::pop_heap(candidates.begin(), candidates.end(), Nearer);
+      candidates.pop_back();
+    }
+    candidates.push_back(neighbour);
+    std::push_heap(candidates.begin(), candidates.end(), Nearer);
   }
 
   std::vector<Neighbour> Rank(std::span<const float> query, const std::vector<Neighbour>& candidates) const {
@@ -110,10 +145,10 @@ class Searcher {
     return complete ? ranked : Scan(exact);
   }
 
-  // Can no key outside the candidates, all of which FAISS takes to be `farthest` away or farther, be within
-  // `kth`? Its distance would have to be off by more than float32 can be: relative to itself where FAISS sums
-  // squares of differences, relative to the norms where it takes |x|^2 + |y|^2 - 2xy, with |y| <= |x| +
-  // sqrt(kth) by the triangle inequality.
+  // Can no key outside the candidates, all of which were taken to be `farthest` away or farther, be within
+  // `kth`? Its distance would have to be off by more than float32 can be: relative to itself where the loop
+  // sums squares of differences, relative to the norms where FAISS takes |x|^2 + |y|^2 - 2xy, with |y| <= |x|
+  // + sqrt(kth) by the triangle inequality.
   bool IsComplete(std::span<const float> query, double kth, double farthest) const {
     double slack = RoundingUnit(dim_) * kth;
     if (batched_) {

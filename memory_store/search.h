@@ -17,8 +17,8 @@ inline bool Nearer(const Neighbour& a, const Neighbour& b) {
 }
 
 // For each of the queries [n, dim] the min(k, keys.n) nearest of `keys`, nearest first; laid out
-// [n, min(k, keys.n)]. FAISS proposes candidates, from the stored rows where they are F32 and from blocks of
-// them that are converted otherwise; their distances are then computed from the differences, in double,
+// [n, min(k, keys.n)]. A loop in float32, or FAISS where queries are many, proposes candidates, from the
+// stored rows or from blocks of them; their distances are then computed from the differences, in double,
 // rounded to float and ranked. The result is exact: where rounding or ties could have kept a neighbour from
 // the candidates, that query is answered by a plain scan. Distances that are no number count as infinite.
 // Thread-safe. Precondition: k >= 1, no empty keys.
