@@ -48,12 +48,13 @@ absl::StatusOr<std::vector<std::shared_ptr<const Segment>>> SegmentCache::Get(
     for (const Wanted& one : to_load) slots_[one.digest].loading = true;
     absl::Status status;
     for (const Wanted& one : to_load) {
-      absl::StatusOr<std::shared_ptr<const Segment>> loaded = status;
-      if (status.ok()) {
-        lock.unlock();
-        loaded = loader_(one.digest);
-        lock.lock();
+      if (!status.ok()) {
+        EndLoading(one, status).IgnoreError();
+        continue;
       }
+      lock.unlock();
+      absl::StatusOr<std::shared_ptr<const Segment>> loaded = loader_(one.digest);
+      lock.lock();
       loaded = EndLoading(one, std::move(loaded));
       if (!loaded.ok()) {
         status = loaded.status();

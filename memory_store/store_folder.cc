@@ -146,7 +146,8 @@ absl::Status StoreFolder::ReplaceManifest(Manifest next, bool is_deletion) {
 std::vector<std::string> StoreFolder::TakeUnreferenced() {
   std::set<std::string> candidates = std::exchange(candidates_for_removal_, {});
   if (candidates.empty()) return {};
-  for (const auto& [name, memory] : manifest()->memories) {
+  const std::shared_ptr<const Manifest> now = manifest();
+  for (const auto& [name, memory] : now->memories) {
     for (const StoredVersion& version : memory->versions) {
       for (const std::string& segment : version.segments) candidates.erase(segment);
     }

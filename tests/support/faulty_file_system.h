@@ -25,10 +25,11 @@ enum class Fault {
   kErrorAfter,  // done, and EIO reported
 };
 
-// The operating system's file system, of which the n-th call after Arm fails, and with `sticky` every later
-// one too. It syncs nothing: no test cuts the power. Thread-safe.
+// A file system of which the n-th call after Arm fails, and with `sticky` every later one too. Thread-safe.
 class FaultyFileSystem : public FileSystem {
  public:
+  explicit FaultyFileSystem(FileSystem& base) : base_(base) {}
+
   void Arm(int n, Fault fault, bool sticky) {
     fault_ = fault;
     sticky_ = sticky;
@@ -39,28 +40,34 @@ class FaultyFileSystem : public FileSystem {
   int n_failed() const { return n_failed_; }
 
   absl::StatusOr<std::unique_ptr<File>> OpenFile(const std::filesystem::path& path) override {
-    return WrapFile(Call("open", path, [&] { return posix_->OpenFile(path); }), path);
+    return WrapFile(Call("open", path, [&] { return base_.OpenFile(path); }), path);
+  }
+  absl::StatusOr<std::unique_ptr<File>> OpenToWrite(const std::filesystem::path& path) override {
+    return WrapFile(Call("open", path, [&] { return base_.OpenToWrite(path); }), path);
   }
   absl::StatusOr<std::unique_ptr<File>> CreateFile(const std::filesystem::path& path) override {
-    return WrapFile(Call("create", path, [&] { return posix_->CreateFile(path); }), path);
+    return WrapFile(Call("create", path, [&] { return base_.CreateFile(path); }), path);
   }
   absl::Status CreateFolder(const std::filesystem::path& path) override {
-    return Call("create the folder", path, [&] { return posix_->CreateFolder(path); });
+    return Call("create the folder", path, [&] { return base_.CreateFolder(path); });
   }
   absl::StatusOr<std::vector<std::string>> ListFolder(const std::filesystem::path& path) override {
-    return Call("list", path, [&] { return posix_->ListFolder(path); });
+    return Call("list", path, [&] { return base_.ListFolder(path); });
   }
   absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
-    return Call("rename", to, [&] { return posix_->Rename(from, to); });
+    return Call("rename", to, [&] { return base_.Rename(from, to); });
   }
   absl::Status Remove(const std::filesystem::path& path) override {
-    return Call("remove", path, [&] { return posix_->Remove(path); });
+    return Call("remove", path, [&] { return base_.Remove(path); });
+  }
+  absl::StatusOr<absl::Time> ModifyTime(const std::filesystem::path& path) override {
+    return Call("read the time of", path, [&] { return base_.ModifyTime(path); });
   }
   absl::Status SyncFolder(const std::filesystem::path& path) override {
-    return Call("fsync the folder", path, [&] { return absl::OkStatus(); });
+    return Call("fsync the folder", path, [&] { return base_.SyncFolder(path); });
   }
   absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::filesystem::path& path) override {
-    return Call("lock", path, [&] { return posix_->Lock(path); });
+    return Call("lock", path, [&] { return base_.Lock(path); });
   }
 
  private:
@@ -87,7 +94,7 @@ class FaultyFileSystem : public FileSystem {
       return parent_.Call("allocate", path_, [&] { return file_->Allocate(size); });
     }
     absl::Status Sync() override {
-      return parent_.Call("fsync", path_, [&] { return absl::OkStatus(); });
+      return parent_.Call("fsync", path_, [&] { return file_->Sync(); });
     }
     absl::StatusOr<std::unique_ptr<FileMapping>> Map() const override {
       return parent_.Call("map", path_, [&] { return file_->Map(); });
@@ -125,7 +132,7 @@ class FaultyFileSystem : public FileSystem {
     return StatusFromErrno(is_io_error ? EIO : ENOSPC, action, path);
   }
 
-  FileSystem* const posix_ = PosixFileSystem();
+  FileSystem& base_;
   Fault fault_ = Fault::kIoError;
   bool sticky_ = false;
   std::atomic<int> left_ = 0;  // the call that fails, counted from 1; 0: none
