@@ -62,15 +62,6 @@ void AddSources(const SegmentFacts& facts, std::vector<MemoryRecord::Source>& so
   }
 }
 
-absl::Status UnknownName(const std::string& name, const Catalog& catalog) {
-  std::vector<std::string> names;
-  for (const auto& [other, record] : catalog) names.push_back(other);
-  const std::vector<std::string> close = CloseNames(name, names);
-  return absl::NotFoundError(absl::StrCat(
-      "no memory '", name, "'",
-      close.empty() ? "" : absl::StrCat("; did you mean '", absl::StrJoin(close, "', '"), "'?")));
-}
-
 absl::Status UnknownVersion(const MemoryReference& reference, const StoredMemory& memory) {
   const std::string kept = absl::StrJoin(
       memory.versions, ", ", [](std::string* out, const StoredVersion& version) { *out += version.digest; });
@@ -134,7 +125,7 @@ absl::StatusOr<FoundVersion> FindVersion(const Catalog& catalog, std::string_vie
   const absl::StatusOr<MemoryReference> parsed = ParseMemoryReference(reference);
   if (!parsed.ok()) return parsed.status();
   const auto found = catalog.find(parsed->name);
-  if (found == catalog.end()) return UnknownName(parsed->name, catalog);
+  if (found == catalog.end()) return UnknownMemory(parsed->name);
   const std::shared_ptr<const StoredMemory>& memory = static_cast<const CatalogEntry&>(*found->second).stored;
   // The latest of those that begin so; without a digest the current one.
   const auto version =

@@ -173,8 +173,8 @@ class MemoryStore {
   MemoryStore& operator=(const MemoryStore&) = delete;
 
   // ---- Reading. `reference` is `name` or `name@digest`, the digest possibly shortened to 8 digits or more
-  // and of any version kept. Errors of all that take one: INVALID_ARGUMENT: malformed. NOT_FOUND: names that
-  // come close, or the digests that are kept.
+  // and of any version kept. Errors of all that take one: INVALID_ARGUMENT: malformed. NOT_FOUND: no such
+  // name, or no such version, with the digests that are kept.
 
   // Loads the version where it is not resident: reads it once, which takes a second for each GB or so.
   // DATA_LOSS: damaged, with the reason; FAILED_PRECONDITION: a file of a newer format; RESOURCE_EXHAUSTED:

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "memory_store/json_fields.h"
 #include "memory_store/manifest_change.h"
+#include "memory_store/memory_name.h"
 #include "memory_store/quota.h"
 #include "memory_store/store_impl.h"
 
@@ -54,7 +55,7 @@ absl::StatusOr<StoredMemory> MemoryBefore(const VersionDraft& draft, const Manif
       return StoredMemory();
     case VersionDraft::Target::kExistingName:
       if (exists) return *found->second;
-      return absl::NotFoundError(absl::StrCat("no memory '", draft.name, "'"));
+      return UnknownMemory(draft.name);
     case VersionDraft::Target::kBase:
       if (exists && IsCurrent(*draft.base, *found->second)) return *found->second;
       break;

@@ -18,6 +18,8 @@ absl::Status Run(const mtm::Options& options) {
         return mtm::Serve(options.serve);
       case mtm::Command::kImportReference:
         return mtm::ImportReference(options.import);
+      case mtm::Command::kHashToken:
+        return mtm::HashToken(options.hash_token, std::cin, std::cout);
     }
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());

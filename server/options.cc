@@ -20,6 +20,9 @@ namespace {
 constexpr char kExamples[] = R"(Examples:
   mtm_server serve --model models/gpt2 --store memories
   mtm_server serve --config mtm.toml --listen 127.0.0.1:0 --port-file port
+  mtm_server serve --model models/gpt2 --listen 0.0.0.0:50051 --tls-cert server.crt --tls-key server.key \
+      --access-file access.json
+  openssl rand -hex 32 | tee token | mtm_server hash-token --name team-a
   mtm_server import-reference cats_memstore --model models/gpt2 --store memories --name cats
 
 A config file has the flags of a command under its name; flags on the command line come first:
@@ -118,6 +121,28 @@ void AddStore(CLI::App& serve, StoreOptions& options) {
       ->type_name("NAMESPACE:memories=N,tokens=N,bytes=N");
 }
 
+void AddSecurity(CLI::App& serve, ServerOptions& options) {
+  CLI::Option* certificate = serve.add_option("--tls-cert", options.tls.certificate,
+                                              "PEM file of the server's certificate and those up to its CA; "
+                                              "a new one is used from the next connection on");
+  CLI::Option* key = serve.add_option("--tls-key", options.tls.key, "PEM file of its key, not encrypted");
+  certificate->needs(key);
+  key->needs(certificate);
+  serve
+      .add_option("--tls-client-ca", options.tls.client_ca,
+                  "PEM file of CAs; only clients with a certificate of theirs may connect")
+      ->needs(certificate);
+  serve.add_option("--access-file", options.access_file,
+                   "JSON file of tokens and their rights; read again when it changes, and on SIGHUP");
+  serve.add_flag("--insecure-listen", options.insecure_listen,
+                 "Listen on other addresses than the loopback without TLS");
+  serve
+      .add_option("--max-concurrent-streams", options.max_concurrent_streams,
+                  "Requests at once over one connection")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+}
+
 void AddServe(CLI::App& app, ServeOptions& options) {
   CLI::App& serve = *app.add_subcommand("serve", "Serve a model and its memories until SIGTERM or SIGINT");
   ServerOptions& server = options.server;
@@ -128,6 +153,7 @@ void AddServe(CLI::App& app, ServeOptions& options) {
   AddStore(serve, options.memories);
   serve.add_option("--listen", server.listen_address, "Address and port; port 0 takes a free one")
       ->capture_default_str();
+  AddSecurity(serve, server);
   serve.add_option("--port-file", options.port_file, "File that gets the port once the server is ready");
   serve.add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
   serve.add_option("--threads", options.threads, "Threads of a forward pass on the CPU; 0: one a core")
@@ -159,6 +185,18 @@ void AddImport(CLI::App& app, ImportOptions& options) {
   import.add_option("--name", options.name, "Name of the memory; default: the folder's");
 }
 
+void AddHashToken(CLI::App& app, HashTokenOptions& options) {
+  CLI::App& hash = *app.add_subcommand(
+      "hash-token", "Read a token from standard input and print its entry for the access file");
+  hash.add_option("--name", options.name, "Whose it is, for the log")->capture_default_str();
+}
+
+Command CommandOf(const CLI::App& app) {
+  if (app.got_subcommand("import-reference")) return Command::kImportReference;
+  if (app.got_subcommand("hash-token")) return Command::kHashToken;
+  return Command::kServe;
+}
+
 }  // namespace
 
 std::optional<int> ParseOptions(int argc, const char* const* argv, Options& options) {
@@ -174,12 +212,13 @@ std::optional<int> ParseOptions(int argc, const char* const* argv, Options& opti
   });
   AddServe(app, options.serve);
   AddImport(app, options.import);
+  AddHashToken(app, options.hash_token);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error, std::cout, std::cerr) == 0 ? 0 : 2;
   }
-  options.command = app.got_subcommand("serve") ? Command::kServe : Command::kImportReference;
+  options.command = CommandOf(app);
   return std::nullopt;
 }
 

@@ -29,12 +29,17 @@ struct ImportOptions {
   std::string name;  // empty: the reference folder's
 };
 
-enum class Command { kServe, kImportReference };
+struct HashTokenOptions {
+  std::string name = "name";  // in the line that is printed
+};
+
+enum class Command { kServe, kImportReference, kHashToken };
 
 struct Options {
   Command command = Command::kServe;
   ServeOptions serve;
   ImportOptions import;
+  HashTokenOptions hash_token;
 };
 
 // Fills `options` from the command line and the file that --config names. Prints help, version or what is

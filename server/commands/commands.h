@@ -3,6 +3,7 @@
 #define MTM_SERVER_COMMANDS_COMMANDS_H_
 
 #include <filesystem>
+#include <iosfwd>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,9 @@ absl::Status Serve(const ServeOptions& options);
 
 // Takes in a memory of the reference implementation.
 absl::Status ImportReference(const ImportOptions& options);
+
+// Reads a token and prints its entry for the access file. INVALID_ARGUMENT: no token that a header can carry.
+absl::Status HashToken(const HashTokenOptions& options, std::istream& in, std::ostream& out);
 
 // From here on the log goes to standard error; `level` as spdlog names them.
 void SetUpLog(const std::string& level);

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <system_error>
@@ -24,22 +25,32 @@ namespace mtm {
 namespace {
 
 // SIGTERM and SIGINT, taken by a thread of their own; threads started later have them blocked. Until Wait is
-// called they end the process at once, since loading can take long and leaves nothing half-done.
-class StopSignals {
+// called they end the process at once, since loading can take long and leaves nothing half-done. SIGHUP too,
+// if it means something: it ends a process that nobody taught better.
+class Signals {
  public:
-  StopSignals() {
+  explicit Signals(bool with_hangup) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    if (with_hangup) sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
     std::thread([state = state_, set] { Take(*state, set); }).detach();
   }
 
-  const char* Wait() {
+  // Until the process is to stop; calls `on_hangup` meanwhile.
+  const char* Wait(const std::function<void()>& on_hangup) {
     std::unique_lock lock(state_->mutex);
     state_->serving = true;
-    state_->changed.wait(lock, [this] { return state_->number != 0; });
+    for (;;) {
+      state_->changed.wait(lock, [this] { return state_->number != 0 || state_->hangup; });
+      if (state_->number != 0) break;
+      state_->hangup = false;
+      lock.unlock();
+      on_hangup();
+      lock.lock();
+    }
     return state_->number == SIGTERM ? "SIGTERM" : "SIGINT";
   }
 
@@ -48,6 +59,7 @@ class StopSignals {
     std::mutex mutex;
     std::condition_variable changed;
     bool serving = false;
+    bool hangup = false;
     int number = 0;
   };
 
@@ -56,7 +68,11 @@ class StopSignals {
     for (int number = 0; sigwait(&set, &number) == 0;) {
       const std::lock_guard lock(state.mutex);
       if (!state.serving || (state.number != 0 && number == SIGINT)) std::_Exit(128 + number);
-      if (state.number == 0) state.number = number;
+      if (number == SIGHUP) {
+        state.hangup = true;
+      } else if (state.number == 0) {
+        state.number = number;
+      }
       state.changed.notify_one();
     }
   }
@@ -113,12 +129,12 @@ std::string BoundAddress(const std::string& listen_address, int port) {
   return absl::StrCat(listen_address.substr(0, listen_address.rfind(':')), ":", port);
 }
 
-absl::Status RunUntilSignal(Server& server, const ServeOptions& options, StopSignals& signals) {
+absl::Status RunUntilSignal(Server& server, const ServeOptions& options, Signals& signals) {
   if (!options.port_file.empty()) {
     const absl::Status status = WritePortFile(options.port_file, server.port());
     if (!status.ok()) return status;
   }
-  const char* signal = signals.Wait();
+  const char* signal = signals.Wait([&] { server.ReloadAccess(); });
   spdlog::info("event=stopping signal={} grace_ms={}", signal, options.server.shutdown_grace_ms);
   server.Shutdown();
   std::error_code ignored;
@@ -131,7 +147,7 @@ absl::Status RunUntilSignal(Server& server, const ServeOptions& options, StopSig
 
 absl::Status Serve(const ServeOptions& options) {
   const absl::Time start = absl::Now();
-  StopSignals signals;
+  Signals signals(/*with_hangup=*/!options.server.access_file.empty());
   SetUpLog(options.log_level);
   std::error_code ignored;  // a port file of a server that was killed would pass for ours
   if (!options.port_file.empty()) std::filesystem::remove(options.port_file, ignored);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "memory_store/memory_name.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/memory_rights.h"
 #include "server/rpc/validate_change.h"
 #include "server/rpc/validate_memory.h"
 
@@ -29,8 +30,9 @@ absl::StatusOr<v1::Memory> RollbackMemory(const v1::RollbackMemoryRequest& reque
   CheckRequestId("request_id", request.request_id(), errors);
   if (!errors.empty()) return errors.ToStatus();
   call.set_memory(absl::StrCat(request.name(), "@", request.digest()));
-  return ToReply(
-      store.Rollback(request.name(), request.digest(), CommitOptions{.request_id = request.request_id()}));
+  const CommitOptions options{.request_id = call.principal().OwnRequestId(request.request_id())};
+  return WithRight(call.principal(), Right::kWrite, request.name(), store,
+                   [&] { return ToReply(store.Rollback(request.name(), request.digest(), options)); });
 }
 
 absl::StatusOr<v1::Memory> CopyMemory(const v1::CopyMemoryRequest& request, MemoryStore& store,
@@ -41,8 +43,13 @@ absl::StatusOr<v1::Memory> CopyMemory(const v1::CopyMemoryRequest& request, Memo
   CheckRequestId("request_id", request.request_id(), errors);
   if (!errors.empty()) return errors.ToStatus();
   call.set_memory(request.destination());
-  return ToReply(
-      store.Copy(request.source(), request.destination(), CommitOptions{.request_id = request.request_id()}));
+  const CommitOptions options{.request_id = call.principal().OwnRequestId(request.request_id())};
+  const auto copy = [&]() -> absl::StatusOr<v1::Memory> {
+    const absl::Status allowed = call.principal().CheckNew(request.destination());
+    if (!allowed.ok()) return allowed;
+    return ToReply(store.Copy(request.source(), request.destination(), options));
+  };
+  return WithRight(call.principal(), Right::kRead, request.source(), store, copy);
 }
 
 absl::StatusOr<v1::Memory> UpdateMemory(const v1::UpdateMemoryRequest& request, MemoryStore& store,
@@ -54,7 +61,8 @@ absl::StatusOr<v1::Memory> UpdateMemory(const v1::UpdateMemoryRequest& request, 
   if (request.has_metadata()) options.metadata = ReadMetadata("metadata", request.metadata(), errors);
   if (!errors.empty()) return errors.ToStatus();
   call.set_memory(request.name());
-  return ToReply(store.Update(request.name(), options));
+  return WithRight(call.principal(), Right::kWrite, request.name(), store,
+                   [&] { return ToReply(store.Update(request.name(), options)); });
 }
 
 absl::StatusOr<v1::DeleteMemoryResponse> DeleteMemory(const v1::DeleteMemoryRequest& request,
@@ -64,7 +72,9 @@ absl::StatusOr<v1::DeleteMemoryResponse> DeleteMemory(const v1::DeleteMemoryRequ
   CheckRequestId("request_id", request.request_id(), errors);
   if (!errors.empty()) return errors.ToStatus();
   call.set_memory(request.name());
-  const absl::Status status = store.Delete(request.name(), CommitOptions{.request_id = request.request_id()});
+  const CommitOptions options{.request_id = call.principal().OwnRequestId(request.request_id())};
+  const absl::Status status = WithRight(call.principal(), Right::kWrite, request.name(), store,
+                                        [&] { return store.Delete(request.name(), options); });
   if (!status.ok()) return status;
   return v1::DeleteMemoryResponse();
 }
@@ -75,7 +85,8 @@ absl::StatusOr<v1::Memory> LoadMemory(const v1::LoadMemoryRequest& request, Memo
   CheckMemoryReference("name", request.name(), errors);
   if (!errors.empty()) return errors.ToStatus();
   call.set_memory(request.name());
-  const auto memory = store.Get(request.name());
+  const auto memory = WithRight(call.principal(), Right::kAdmin, request.name(), store,
+                                [&] { return store.Get(request.name()); });
   if (!memory.ok()) return memory.status();
   return ToReply(store.Find(request.name()));
 }
@@ -86,7 +97,8 @@ absl::StatusOr<v1::Memory> UnloadMemory(const v1::UnloadMemoryRequest& request, 
   CheckName("name", request.name(), errors);
   if (!errors.empty()) return errors.ToStatus();
   call.set_memory(request.name());
-  const absl::Status status = store.Unload(request.name());
+  const absl::Status status = WithRight(call.principal(), Right::kAdmin, request.name(), store,
+                                        [&] { return store.Unload(request.name()); });
   if (!status.ok()) return status;
   return ToReply(store.Find(request.name()));
 }

@@ -10,7 +10,8 @@
 namespace mtm {
 
 // The unary rpcs of MemoryService that wait for the disk. Errors: INVALID_ARGUMENT with every field at fault,
-// then those of the store.
+// then those of
+// WithRight and of the store.
 
 absl::StatusOr<v1::Memory> RollbackMemory(const v1::RollbackMemoryRequest& request, MemoryStore& store,
                                           RpcCall& call);

@@ -7,6 +7,7 @@
 
 #include "mtm/v1/memory_service.pb.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/memory_rights.h"
 #include "server/rpc/memory_streams.h"
 #include "server/rpc/response_stream.h"
 #include "server/rpc/validate_change.h"
@@ -52,7 +53,8 @@ class Check final : public ResponseStream<WriteReactor>, public std::enable_shar
   }
 
   absl::Status Run(const std::string& name, const std::function<absl::Status(int64_t)>& work) {
-    auto record = backend_.store.Find(name);
+    auto record = WithRight(principal(), Right::kAdmin, name, backend_.store,
+                            [&] { return backend_.store.Find(name); });
     if (!record.ok()) return record.status();
     const int64_t size = (*record)->info.size_bytes;
     absl::Status status = OnProgress(0, size);  // whoever left while this was waiting is not worked for

@@ -11,6 +11,7 @@
 #include "memory_store/transfer.h"
 #include "mtm/v1/memory_service.pb.h"
 #include "server/rpc/field_errors.h"
+#include "server/rpc/memory_rights.h"
 #include "server/rpc/memory_streams.h"
 #include "server/rpc/response_stream.h"
 #include "server/rpc/validate_memory.h"
@@ -47,7 +48,8 @@ class Export final : public ResponseStream<WriteReactor>, public std::enable_sha
  private:
   absl::Status Open(const v1::ExportMemoryRequest& request) {
     if (finished()) return ClientLeft();
-    auto opened = backend_.store.Export(request.name());
+    auto opened = WithRight(principal(), Right::kRead, request.name(), backend_.store,
+                            [&] { return backend_.store.Export(request.name()); });
     if (!opened.ok()) return opened.status();
     const std::lock_guard lock(mutex_);
     export_ = *std::move(opened);

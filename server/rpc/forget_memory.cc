@@ -22,7 +22,7 @@ class ForgetStream final : public WriteStream<WriteReactor>,
     absl::Status status = errors.ToStatus();
     if (status.ok()) {
       SetMemory(TargetOf(write));
-      status = CheckTarget(backend_, write);
+      status = CheckTarget(backend_, principal(), write);
     }
     if (status.ok()) {
       BeginWrite(std::move(write), shared_from_this());
@@ -41,7 +41,7 @@ class WatchStream final : public WriteStream<WriteReactor>, public std::enable_s
     if (request.request_id().empty()) errors.Add("request_id", "is missing; must be that of a write");
     CheckRequestId("request_id", request.request_id(), errors);
     if (errors.empty()) {
-      backend_.maker.Watch(request.request_id(), shared_from_this());
+      backend_.maker.Watch(principal().OwnRequestId(request.request_id()), shared_from_this());
     } else {
       Finish(errors.ToStatus());
     }

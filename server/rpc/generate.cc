@@ -73,7 +73,7 @@ void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) 
     rpc->Fail(ClientLeft());
     return;
   }
-  auto checked = CheckGenerate(request, backend.info, backend.store);
+  auto checked = CheckGenerate(request, backend.info, backend.store, rpc->call().principal());
   const absl::Status status = checked.ok() ? CheckReplySize(checked->request) : checked.status();
   if (!status.ok()) {
     rpc->Fail(status);
@@ -94,13 +94,14 @@ grpc::ServerUnaryReactor* Generate(Backend& backend, grpc::CallbackServerContext
     rpc->Fail(request.status());
     return rpc;
   }
-  RunWithMemories(backend, request->memory_uses(),
+  RunWithMemories(backend, rpc->call().principal(), request->memory_uses(),
                   [rpc, request = *request, &backend] { Start(rpc, request, backend); });
   return rpc;
 }
 
-void RunWithMemories(Backend& backend, const MemoryUseProtos& uses, std::function<void()> start) {
-  if (WouldLoad(uses, backend.store)) {
+void RunWithMemories(Backend& backend, const Principal& principal, const MemoryUseProtos& uses,
+                     std::function<void()> start) {
+  if (WouldLoad(uses, backend.store, principal)) {
     backend.worker.Run(std::move(start));
   } else {
     start();

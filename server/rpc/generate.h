@@ -26,7 +26,8 @@ grpc::ServerUnaryReactor* Score(Backend& backend, grpc::CallbackServerContext& c
 
 // Runs `start`, which finds the memories of `uses`: at once, or on the worker where one has to be loaded
 // first.
-void RunWithMemories(Backend& backend, const MemoryUseProtos& uses, std::function<void()> start);
+void RunWithMemories(Backend& backend, const Principal& principal, const MemoryUseProtos& uses,
+                     std::function<void()> start);
 
 }  // namespace mtm
 

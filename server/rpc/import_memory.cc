@@ -102,6 +102,9 @@ class Import final : public ResponseStream<BidiReactor>, public std::enable_shar
     if (!options.ok()) return options.status();
     SetMemory(absl::StrCat(spec.name(), "@", spec.digest()));
     options_ = *std::move(options);
+    options_.request_id = principal().OwnRequestId(options_.request_id);
+    const absl::Status allowed = principal().CheckNew(spec.name());
+    if (!allowed.ok()) return allowed;
     if (const auto earlier = backend_.store.FindWrite(options_.request_id)) {
       if (earlier->digest.empty()) return FieldError("spec.request_id", "is that of a deletion");
       // The bytes need not come a second time.

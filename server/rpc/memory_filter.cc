@@ -77,7 +77,8 @@ MemoryFilter::MemoryFilter(const std::string& field, const v1::MemoryFilter& pro
 }
 
 bool MemoryFilter::Matches(const MemoryRecord& record) const {
-  return record.info.name.starts_with(name_prefix_) && (states_.empty() || states_.contains(record.state)) &&
+  return reader_.May(Right::kRead, record.info.name) && record.info.name.starts_with(name_prefix_) &&
+         (states_.empty() || states_.contains(record.state)) &&
          std::ranges::all_of(labels_, [&](const auto& label) {
            const auto found = record.labels.find(label.first);
            return found != record.labels.end() && found->second == label.second;
@@ -97,11 +98,12 @@ std::string MemoryFilter::Fingerprint() const {
 }
 
 absl::StatusOr<v1::ListMemoriesResponse> ListMemories(const v1::ListMemoriesRequest& request,
-                                                      const Catalog& catalog) {
+                                                      const Catalog& catalog, const Principal& reader) {
   FieldErrors errors;
   const int page_size = request.has_page_size() ? request.page_size() : kDefaultPageSize;
   CheckNumber("page_size", page_size, kPageSize, errors);
-  const MemoryFilter filter("filter", request.filter(), errors);
+  MemoryFilter filter("filter", request.filter(), errors);
+  filter.set_reader(reader);
   const std::string after = ReadPageToken(request.page_token(), filter, errors);
   if (!errors.empty()) return errors.ToStatus();
 

@@ -5,10 +5,12 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "memory_store/memory_store.h"
 #include "mtm/v1/memory_service.pb.h"
+#include "server/rpc/access.h"
 #include "server/rpc/field_errors.h"
 
 namespace mtm {
@@ -20,6 +22,9 @@ class MemoryFilter {
   // Adds to `errors` what is wrong with its fields.
   MemoryFilter(const std::string& field, const v1::MemoryFilter& proto, FieldErrors& errors);
 
+  // Who sees them: none that it may not read.
+  void set_reader(Principal reader) { reader_ = std::move(reader); }
+
   bool Matches(const MemoryRecord& record) const;
 
   const std::string& name_prefix() const { return name_prefix_; }
@@ -28,14 +33,15 @@ class MemoryFilter {
   std::string Fingerprint() const;
 
  private:
+  Principal reader_;
   std::string name_prefix_;
   std::map<std::string, std::string> labels_;
   std::set<MemoryState> states_;  // empty: all
 };
 
-// A page of the catalog. INVALID_ARGUMENT: page size, page token or filter.
+// A page of what `reader` may see of the catalog. INVALID_ARGUMENT: page size, page token or filter.
 absl::StatusOr<v1::ListMemoriesResponse> ListMemories(const v1::ListMemoriesRequest& request,
-                                                      const Catalog& catalog);
+                                                      const Catalog& catalog, const Principal& reader);
 
 }  // namespace mtm
 

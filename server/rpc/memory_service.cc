@@ -4,6 +4,7 @@
 #include "server/rpc/change_memory.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/memory_filter.h"
+#include "server/rpc/memory_rights.h"
 #include "server/rpc/memory_streams.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/validate_memory.h"
@@ -18,7 +19,8 @@ absl::StatusOr<v1::Memory> FindMemory(const v1::GetMemoryRequest& request, const
   CheckMemoryReference("name", request.name(), errors);
   if (!errors.empty()) return errors.ToStatus();
   call.set_memory(request.name());
-  const auto record = store.Find(request.name());
+  const auto record = WithRight(call.principal(), Right::kRead, request.name(), store,
+                                [&] { return store.Find(request.name()); });
   if (!record.ok()) return record.status();
   return ToProto(**record, /*with_versions=*/true);
 }
@@ -80,8 +82,9 @@ MemoryService::Unary* MemoryService::GetMemory(Context* context, const Bytes* re
 
 MemoryService::Unary* MemoryService::ListMemories(Context* context, const Bytes* request, Bytes* response) {
   return AnswerNow<v1::ListMemoriesRequest>(backend_.calls.Begin("ListMemories", *context), request, response,
-                                            [this](const v1::ListMemoriesRequest& message, RpcCall&) {
-                                              return mtm::ListMemories(message, *backend_.store.catalog());
+                                            [this](const v1::ListMemoriesRequest& message, RpcCall& call) {
+                                              return mtm::ListMemories(message, *backend_.store.catalog(),
+                                                                       call.principal());
                                             });
 }
 

@@ -25,7 +25,7 @@ template <typename Reactor>
 class ResponseStream {
  public:
   ResponseStream(Reactor* reactor, RpcCall* call, size_t max_queued)
-      : writer_(reactor, max_queued), reactor_(reactor), call_(call) {}
+      : writer_(reactor, max_queued), principal_(call->principal()), reactor_(reactor), call_(call) {}
   virtual ~ResponseStream() = default;
   ResponseStream(const ResponseStream&) = delete;
   ResponseStream& operator=(const ResponseStream&) = delete;
@@ -77,12 +77,14 @@ class ResponseStream {
     const std::lock_guard lock(mutex_);
     if (call_ != nullptr) function(*reactor_, *call_);
   }
+  const Principal& principal() const { return principal_; }
   void SetMemory(std::string_view reference) {
     IfOpen([&](Reactor&, RpcCall& call) { call.set_memory(reference); });
   }
 
  private:
   StreamWriter<Reactor> writer_;
+  const Principal principal_;
   std::atomic<bool> cancelled_ = false;
   mutable std::mutex mutex_;
   Reactor* const reactor_;

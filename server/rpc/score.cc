@@ -49,7 +49,7 @@ void Start(UnaryRpc* rpc, const v1::ScoreRequest& request, Backend& backend) {
     rpc->Fail(ClientLeft());
     return;
   }
-  auto checked = CheckScore(request, backend.info, backend.store);
+  auto checked = CheckScore(request, backend.info, backend.store, rpc->call().principal());
   if (!checked.ok()) {
     rpc->Fail(checked.status());
     return;
@@ -69,7 +69,7 @@ grpc::ServerUnaryReactor* Score(Backend& backend, grpc::CallbackServerContext& c
     rpc->Fail(request.status());
     return rpc;
   }
-  RunWithMemories(backend, request->memory_uses(),
+  RunWithMemories(backend, rpc->call().principal(), request->memory_uses(),
                   [rpc, request = *request, &backend] { Start(rpc, request, backend); });
   return rpc;
 }

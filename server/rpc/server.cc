@@ -49,11 +49,30 @@ absl::Status CheckAddress(const std::string& address) {
       absl::StrCat("cannot listen on ", address, ": must be host:port with a port of 0 to 65535"));
 }
 
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOptions& options) {
+  if (!options.tls.certificate.empty()) return TlsCredentials(options.tls);
+  if (IsLoopback(options.listen_address) || options.insecure_listen) {
+    return grpc::InsecureServerCredentials();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "cannot listen on ", options.listen_address,
+      ": without TLS texts and tokens could be read on the way; give --tls-cert and --tls-key, or "
+      "--insecure-listen where the network is trusted"));
+}
+
+absl::StatusOr<std::unique_ptr<Access>> LoadAccess(const ServerOptions& options) {
+  if (options.access_file.empty()) return nullptr;
+  return Access::Load(options.access_file);
+}
+
 }  // namespace
 
-Server::Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options)
+Server::Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options,
+               std::shared_ptr<grpc::ServerCredentials> credentials, std::unique_ptr<Access> access)
     : options_(std::move(options)),
-      calls_(options_.observer),
+      credentials_(std::move(credentials)),
+      access_(std::move(access)),
+      calls_(options_.observer, access_.get()),
       engine_(model, tokenizer, options_.engine),
       maker_(engine_, store),
       worker_(kWorkerThreads),
@@ -78,8 +97,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Model& model, const 
                                                       MemoryStore& store, ServerOptions options) {
   const absl::Status address = CheckAddress(options.listen_address);
   if (!address.ok()) return address;
+  auto credentials = MakeCredentials(options);
+  if (!credentials.ok()) return credentials.status();
+  auto access = LoadAccess(options);
+  if (!access.ok()) return access.status();
   EnablePlugins();
-  std::unique_ptr<Server> server(new Server(model, tokenizer, store, std::move(options)));
+  std::unique_ptr<Server> server(
+      new Server(model, tokenizer, store, std::move(options), *std::move(credentials), *std::move(access)));
   const absl::Status status = server->Listen();
   if (!status.ok()) return status;
   return server;
@@ -87,13 +111,22 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Model& model, const 
 
 absl::Status Server::Listen() {
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options_.listen_address, grpc::InsecureServerCredentials(), &port_);
+  builder.AddListeningPort(options_.listen_address, credentials_, &port_);
   builder.RegisterService(&inference_service_);
   builder.RegisterService(&memory_service_);
   builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
   // A client whose host is gone gives back its place after two minutes, not hours.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options_.max_concurrent_streams);
+  // Connections that are held open for nothing are closed; whoever needs one again makes it.
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 600'000);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+  if (!options_.tls.client_ca.empty()) {
+    // So that a client's certificate that has expired, or a CA that was taken out, does not serve for ever.
+    // Rpcs under way go on.
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 3'600'000);
+  }
   // Otherwise a second server would share the port instead of being told that it is taken.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   server_ = builder.BuildAndStart();
@@ -103,6 +136,10 @@ absl::Status Server::Listen() {
   }
   SetServing(true);
   return absl::OkStatus();
+}
+
+void Server::ReloadAccess() {
+  if (access_ != nullptr) access_->Reload();
 }
 
 void Server::SetServing(bool serving) {

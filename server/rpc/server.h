@@ -6,27 +6,40 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/rpc/access.h"
 #include "server/rpc/backend.h"
+#include "server/rpc/credentials.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/memory_service.h"
 
 namespace mtm {
 
 struct ServerOptions {
-  // Where to listen: host:port, port 0 for a free one. Without TLS, so the loopback unless told otherwise.
+  // Where to listen: host:port, port 0 for a free one.
   std::string listen_address = "127.0.0.1:50051";
+
+  // No certificate: without TLS, and on the loopback only, unless `insecure_listen`.
+  TlsFiles tls;
+  bool insecure_listen = false;
+
+  // Who may do what: access_file.h. Empty: everybody everything.
+  std::filesystem::path access_file;
 
   // How clients see the model's name.
   std::string model_name = "model";
 
   // Longest message that a client may send.
   int max_message_bytes = 16 << 20;
+
+  // Rpcs at once over one connection; a client's further ones wait with it.
+  int max_concurrent_streams = 1000;
 
   // Longest text that a memory is made of.
   int64_t max_text_bytes = int64_t{64} << 20;
@@ -48,7 +61,8 @@ struct ServerOptions {
 class Server {
  public:
   // Listening when it returns. `model`, `tokenizer` (null for a model without one) and `store` outlive the
-  // server. INVALID_ARGUMENT: no such address here, or it is in use.
+  // server. INVALID_ARGUMENT: no such address here, it is in use, or not to be listened on without TLS.
+  // Errors of TlsCredentials and Access::Load.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Model& model, const Tokenizer* tokenizer,
                                                        MemoryStore& store, ServerOptions options);
   ~Server();
@@ -56,6 +70,9 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   int port() const { return port_; }
+
+  // Reads the access file again, changed or not, and logs what came of it.
+  void ReloadAccess();
 
   // Blocks until Shutdown is through.
   void Wait();
@@ -68,11 +85,14 @@ class Server {
   RpcCalls& calls() { return calls_; }
 
  private:
-  Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options);
+  Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options,
+         std::shared_ptr<grpc::ServerCredentials> credentials, std::unique_ptr<Access> access);
   absl::Status Listen();
   void SetServing(bool serving);
 
   const ServerOptions options_;
+  const std::shared_ptr<grpc::ServerCredentials> credentials_;
+  const std::unique_ptr<Access> access_;  // null: no file
   RpcCalls calls_;
   Engine engine_;
   MemoryMaker maker_;

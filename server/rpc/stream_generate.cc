@@ -27,7 +27,7 @@ class StreamSink final : public GenerationSink {
       Fail(ClientLeft());
       return;
     }
-    auto checked = CheckGenerate(request, backend_.info, backend_.store);
+    auto checked = CheckGenerate(request, backend_.info, backend_.store, call_->principal());
     if (!checked.ok()) {
       Fail(checked.status());
       return;
@@ -111,6 +111,7 @@ class StreamReactor final : public Reactor {
       : call_(std::move(call)), sink_(std::make_shared<StreamSink>(this, call_.get(), backend)) {}
 
   const std::shared_ptr<StreamSink>& sink() const { return sink_; }
+  const Principal& principal() const { return call_->principal(); }
 
  private:
   void OnWriteDone(bool ok) override { sink_->OnWriteDone(ok); }
@@ -134,7 +135,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend,
     sink->Fail(request.status());
     return reactor;
   }
-  RunWithMemories(backend, request->memory_uses(),
+  RunWithMemories(backend, reactor->principal(), request->memory_uses(),
                   [sink, request = *request] { sink->Start(request, sink); });
   return reactor;
 }

@@ -101,7 +101,7 @@ class UploadReactor final : public Reactor {
     if (status.ok()) status = upload_->Add(message);
     if (!status.ok() || !message.has_spec()) return status;
     stream_->SetTarget(TargetOf(upload_->request()));
-    return CheckTarget(backend_, upload_->request());
+    return CheckTarget(backend_, call_->principal(), upload_->request());
   }
 
   void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }

@@ -81,9 +81,10 @@ void ReadParameters(const v1::GenerationParameters& proto, const ModelInfo& mode
   request.sampling = ReadSampling(proto.sampling(), errors);
   request.stop = ReadStops(proto, model, errors);
   if (proto.has_time_limit()) {
-    request.time_limit = absl::Seconds(proto.time_limit().seconds()) + absl::Nanoseconds(proto.time_limit().nanos());
-    CheckNumber("parameters.time_limit", absl::ToDoubleSeconds(request.time_limit), Range{.low = 0, .above_low = true},
-                errors);
+    request.time_limit =
+        absl::Seconds(proto.time_limit().seconds()) + absl::Nanoseconds(proto.time_limit().nanos());
+    CheckNumber("parameters.time_limit", absl::ToDoubleSeconds(request.time_limit),
+                Range{.low = 0, .above_low = true}, errors);
   }
   request.ignore_end_of_text = proto.ignore_end_of_text();
   request.trace = proto.has_trace();
@@ -129,7 +130,7 @@ std::vector<int32_t> ReadContinuation(const v1::ScoreRequest& proto, const Model
 }  // namespace
 
 absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto, const ModelInfo& model,
-                                                MemoryStore& store) {
+                                                MemoryStore& store, const Principal& principal) {
   FieldErrors errors;
   CheckedGeneration checked;
   Context& context = checked.request.context;
@@ -138,7 +139,7 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto
   context.uses = ReadMemoryUses(proto.memory_uses(), model.config, errors);
   ReadParameters(proto.parameters(), model, checked, errors);
   if (!errors.empty()) return errors.ToStatus();
-  const absl::Status status = FindMemories(proto.memory_uses(), store, model, context.uses);
+  const absl::Status status = FindMemories(proto.memory_uses(), store, model, principal, context.uses);
   if (!status.ok()) return status;
   return checked;
 }
@@ -155,7 +156,7 @@ absl::Status CheckReplySize(const GenerationRequest& request) {
 }
 
 absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
-                                        MemoryStore& store) {
+                                        MemoryStore& store, const Principal& principal) {
   FieldErrors errors;
   CheckedScore checked{.leading_newline = LeadingNewline(proto)};
   ScoreRequest& request = checked.request;
@@ -166,7 +167,8 @@ absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const Mod
   request.top_logprobs = proto.top_logprobs();
   CheckNumber("top_logprobs", proto.top_logprobs(), kTopLogprobs, errors);
   if (!errors.empty()) return errors.ToStatus();
-  const absl::Status status = FindMemories(proto.memory_uses(), store, model, request.context.uses);
+  const absl::Status status =
+      FindMemories(proto.memory_uses(), store, model, principal, request.context.uses);
   if (!status.ok()) return status;
   return checked;
 }

@@ -6,6 +6,7 @@
 #include "memory_store/memory_store.h"
 #include "mtm/v1/inference_service.pb.h"
 #include "server/generation/request.h"
+#include "server/rpc/access.h"
 #include "server/rpc/model_info.h"
 
 namespace mtm {
@@ -20,7 +21,7 @@ struct CheckedGeneration {
 // INVALID_ARGUMENT: every field at fault, as BadRequest. Then NOT_FOUND, DATA_LOSS and FAILED_PRECONDITION as
 // FindMemories.
 absl::StatusOr<CheckedGeneration> CheckGenerate(const v1::GenerateRequest& proto, const ModelInfo& model,
-                                                MemoryStore& store);
+                                                MemoryStore& store, const Principal& principal = {});
 
 // Generate gathers its whole reply. INVALID_ARGUMENT: more than is kept until it is sent.
 absl::Status CheckReplySize(const GenerationRequest& request);
@@ -32,7 +33,7 @@ struct CheckedScore {
 
 // The same for a ScoreRequest.
 absl::StatusOr<CheckedScore> CheckScore(const v1::ScoreRequest& proto, const ModelInfo& model,
-                                        MemoryStore& store);
+                                        MemoryStore& store, const Principal& principal = {});
 
 }  // namespace mtm
 

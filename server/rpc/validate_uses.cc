@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/rpc/memory_rights.h"
 #include "server/rpc/validate_memory.h"
 
 namespace mtm {
@@ -132,14 +133,17 @@ std::vector<MemoryUse> ReadMemoryUses(const MemoryUseProtos& protos, const Model
   return uses;
 }
 
-bool WouldLoad(const MemoryUseProtos& protos, const MemoryStore& store) {
-  return std::ranges::any_of(protos, [&](const v1::MemoryUse& use) { return store.WouldLoad(use.memory()); });
+bool WouldLoad(const MemoryUseProtos& protos, const MemoryStore& store, const Principal& principal) {
+  return std::ranges::any_of(protos, [&](const v1::MemoryUse& use) {
+    return principal.Check(Right::kRead, use.memory()).ok() && store.WouldLoad(use.memory());
+  });
 }
 
 absl::Status FindMemories(const MemoryUseProtos& protos, MemoryStore& store, const ModelInfo& model,
-                          std::vector<MemoryUse>& uses) {
+                          const Principal& principal, std::vector<MemoryUse>& uses) {
   for (int i = 0; i < protos.size(); ++i) {
-    auto memory = store.Get(protos[i].memory());
+    const std::string& reference = protos[i].memory();
+    auto memory = WithRight(principal, Right::kRead, reference, store, [&] { return store.Get(reference); });
     if (!memory.ok()) {
       return absl::Status(memory.status().code(),
                           absl::StrCat(UseField(i, "memory"), ": ", memory.status().message()));

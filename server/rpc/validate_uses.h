@@ -11,6 +11,7 @@
 #include "memory_store/memory_store.h"
 #include "mtm/v1/inference_service.pb.h"
 #include "server/model/memory_use.h"
+#include "server/rpc/access.h"
 #include "server/rpc/field_errors.h"
 #include "server/rpc/model_info.h"
 
@@ -22,14 +23,15 @@ using MemoryUseProtos = google::protobuf::RepeatedPtrField<v1::MemoryUse>;
 std::vector<MemoryUse> ReadMemoryUses(const MemoryUseProtos& protos, const ModelConfig& config,
                                       FieldErrors& errors);
 
-// Whether FindMemories would have to load one of them, which is not for gRPC's threads.
-bool WouldLoad(const MemoryUseProtos& protos, const MemoryStore& store);
+// Whether FindMemories would have to load one of them, which is not for gRPC's threads. What `principal` may
+// not read is not looked at.
+bool WouldLoad(const MemoryUseProtos& protos, const MemoryStore& store, const Principal& principal);
 
 // Finds the memory of each use, and loads those that are not resident. NOT_FOUND, DATA_LOSS and
-// RESOURCE_EXHAUSTED as MemoryStore::Get; FAILED_PRECONDITION: made by another model, or a layer that it does
-// not keep.
+// RESOURCE_EXHAUSTED as WithRight and MemoryStore::Get; FAILED_PRECONDITION: made by another model, or a
+// layer that it does not keep.
 absl::Status FindMemories(const MemoryUseProtos& protos, MemoryStore& store, const ModelInfo& model,
-                          std::vector<MemoryUse>& uses);
+                          const Principal& principal, std::vector<MemoryUse>& uses);
 
 // Layers from 1, ascending, each of them once. Adds to `errors` what is not.
 std::vector<int> ReadLayers(const std::string& field, const google::protobuf::RepeatedField<int32_t>& layers,

@@ -22,6 +22,7 @@ namespace {
 class CatalogChanges {
  public:
   void set_filter(MemoryFilter filter) { filter_ = std::move(filter); }
+  void set_reader(Principal reader) { filter_.set_reader(std::move(reader)); }
 
   // The next event on the way from what was told to `latest`, or nothing where the two are one.
   std::optional<v1::WatchMemoriesResponse> Next(const std::shared_ptr<const Catalog>& latest) {
@@ -104,10 +105,20 @@ class Watch final : public ResponseStream<WriteReactor>, public std::enable_shar
     });
   }
 
+  // The rights of now. What they were before decides nothing, and neither is told what only they changed.
+  absl::Status Identify() {
+    absl::StatusOr<Principal> reader = ClientLeft();
+    IfOpen([&](WriteReactor&, RpcCall& call) { reader = call.Identify(); });
+    if (reader.ok()) changes_.set_reader(*std::move(reader));
+    return reader.status();
+  }
+
   // Whatever there is to tell and room for.
   void Send() {
     const std::lock_guard lock(mutex_);
     woken_.store(false);  // what changes from here on wakes again
+    const absl::Status status = Identify();
+    if (!status.ok()) Finish(status);
     while (!finished() && HasRoom()) {
       const auto event = changes_.Next(backend_.store.catalog());
       if (!event || !Write(*event)) return;

@@ -4,6 +4,7 @@
 #include "server/generation/forget.h"
 #include "server/generation/make_memory.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/memory_rights.h"
 
 namespace mtm {
 namespace {
@@ -27,15 +28,27 @@ absl::Status Check(const Backend& backend, const ForgetRequest& request) {
   return FindBase(backend.store, backend.model, request.memory).status();
 }
 
+bool IsNew(const WriteRequest& request) {
+  const auto* create = std::get_if<CreateRequest>(&request.change);
+  return create != nullptr && !create->replace;
+}
+
 const std::string& Target(const CreateRequest& request) { return request.name; }
 const std::string& Target(const AppendRequest& request) { return request.memory; }
 const std::string& Target(const ForgetRequest& request) { return request.memory; }
 
 }  // namespace
 
-absl::Status CheckTarget(const Backend& backend, const WriteRequest& request) {
-  if (backend.maker.Knows(request.request_id)) return absl::OkStatus();
-  return std::visit([&](const auto& change) { return Check(backend, change); }, request.change);
+absl::Status CheckTarget(const Backend& backend, const Principal& principal, const WriteRequest& request) {
+  const auto check = [&] {
+    if (backend.maker.Knows(principal.OwnRequestId(request.request_id))) return absl::OkStatus();
+    return std::visit([&](const auto& change) { return Check(backend, change); }, request.change);
+  };
+  if (IsNew(request)) {
+    const absl::Status allowed = principal.CheckNew(TargetOf(request));
+    return allowed.ok() ? check() : allowed;
+  }
+  return WithRight(principal, Right::kWrite, TargetOf(request), backend.store, check);
 }
 
 const std::string& TargetOf(const WriteRequest& request) {

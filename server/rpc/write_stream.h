@@ -16,9 +16,10 @@
 namespace mtm {
 
 // What `request` is to change must be there, or for a new memory must not; known before a text is sent or a
-// detached write is accepted. The write itself checks again. Errors as FindBase's and MemoryStore's. OK for a
+// detached write is accepted; and `principal` must have the right to. The write itself checks the former
+// again. Errors as WithRight's, FindBase's and MemoryStore's. Whether it is there does not matter for a
 // request id that is known already.
-absl::Status CheckTarget(const Backend& backend, const WriteRequest& request);
+absl::Status CheckTarget(const Backend& backend, const Principal& principal, const WriteRequest& request);
 
 // The name or reference of the memory that is changed.
 const std::string& TargetOf(const WriteRequest& request);
@@ -67,6 +68,7 @@ class WriteStream : public ResponseStream<Reactor>, public WriteSink {
     const auto* create = std::get_if<CreateRequest>(&request.change);
     undone_ = create != nullptr && !create->replace && request.request_id.empty();
     request_id_ = request.request_id;
+    request.request_id = this->principal().OwnRequestId(request_id_);
     backend_.maker.Write(std::move(request), std::move(self));
   }
 

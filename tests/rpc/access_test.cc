@@ -85,6 +85,34 @@ TEST_F(AccessTest, WithoutAFileEverybodyMayDoEverything) {
   EXPECT_EQ(Principal().name(), "");
 }
 
+TEST_F(AccessTest, WhatMayNotBeReadIsUnknown) {
+  Write(With("secret", R"({"team":"read","mine":"write"})"));
+  const Principal principal = Load()->Authenticate("Bearer secret").value();
+  EXPECT_TRUE(principal.Check(Right::kRead, "team/cats@01234567").ok());
+  EXPECT_TRUE(principal.Check(Right::kWrite, "mine/cats").ok());
+  const absl::Status denied = principal.Check(Right::kWrite, "team/cats");
+  EXPECT_EQ(denied.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(denied.message(), "'team-a' may not change memories of the namespace 'team'");
+  EXPECT_EQ(principal.Check(Right::kAdmin, "mine/cats").message(),
+            "'team-a' may not administer memories of the namespace 'mine'");
+  for (const Right right : {Right::kRead, Right::kWrite, Right::kAdmin}) {
+    const absl::Status unknown = principal.Check(right, "other/cats@01234567");
+    EXPECT_EQ(unknown.code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(unknown.message(), "no memory 'other/cats'");
+  }
+  EXPECT_TRUE(principal.CheckNew("mine/new").ok());
+  EXPECT_EQ(principal.CheckNew("team/new").code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(principal.CheckNew("other/new").code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(AccessTest, RequestIdsOfOthersAreOthers) {
+  Write(With("secret", "{}"));
+  const Principal principal = Load()->Authenticate("Bearer secret").value();
+  EXPECT_EQ(principal.OwnRequestId("id"), "team-a/id");
+  EXPECT_EQ(principal.OwnRequestId(""), "");
+  EXPECT_EQ(Principal().OwnRequestId("id"), "id");
+}
+
 TEST_F(AccessTest, AChangeCountsAtOnce) {
   Write(With("old", R"({"*":"read"})"));
   const auto access = Load();
