@@ -134,7 +134,10 @@ TEST(AuthorsMemoryTest, HasNinetyRowsInTwelveLayersOfTwelveHeads) {
   EXPECT_EQ(memory->text.substr(0, 8), "Cats are");
   // Real keys of every layer, with the offsets that they have: each is its own nearest.
   for (int layer = 1; layer <= 12; ++layer) {
-    const std::vector<Neighbour> nearest = NearestKeys(memory->keys(layer, 3), 64, memory->keys(layer, 3), 1);
+    const std::span<const float> keys = memory->keys(layer, 3);
+    const StoredRows rows{
+        .dtype = DataType::kF32, .data = std::as_bytes(keys).data(), .n = memory->n_tokens, .head_dim = 64};
+    const std::vector<Neighbour> nearest = NearestKeys(rows, keys, 1);
     for (size_t i = 0; i < nearest.size(); ++i) {
       EXPECT_EQ(nearest[i], (Neighbour{.position = static_cast<int64_t>(i), .distance = 0})) << layer;
     }

@@ -213,7 +213,7 @@ TEST_P(SegmentDamageTest, FaultOfTheDiskIsReportedAsSuchAndNotAsDamage) {
     const auto code =
         fault == Fault::kIoError ? absl::StatusCode::kInternal : absl::StatusCode::kResourceExhausted;
     for (int n = 1; !HasFailure(); ++n) {
-      FaultyFileSystem file_system;
+      FaultyFileSystem file_system(*PosixFileSystem());
       file_system.Arm(n, fault, /*sticky=*/false);
       const absl::Status status = Segment::Load(file_system, path_, digest_).status();
       if (file_system.n_failed() == 0) break;

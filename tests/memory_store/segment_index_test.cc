@@ -323,7 +323,7 @@ TEST_P(SegmentIndexTest, FaultOfTheDiskLeavesNoFile) {
   const std::vector<std::string> before = FilesIn(folder_);
   for (const Fault fault : {Fault::kIoError, Fault::kShortWrite}) {
     for (int n = 1; !HasFailure(); ++n) {
-      FaultyFileSystem file_system;
+      FaultyFileSystem file_system(*PosixFileSystem());
       file_system.Arm(n, fault, /*sticky=*/false);
       const absl::Status status = index->Write(file_system, path_);
       if (file_system.n_failed() == 0) {

@@ -296,7 +296,7 @@ TEST_P(SegmentWriterTest, FaultOfTheDiskAnywhereSpendsTheWriterAndSaysWhy) {
     const auto code =
         fault == Fault::kIoError ? absl::StatusCode::kInternal : absl::StatusCode::kResourceExhausted;
     for (int n = 1; !HasFailure(); ++n) {
-      FaultyFileSystem file_system;
+      FaultyFileSystem file_system(*PosixFileSystem());
       file_system.Arm(n, fault, /*sticky=*/false);
       auto writer = SegmentWriter::Create(file_system, folder_ / "new.tmp", cats_.spec, cats_.Plan(3));
       if (writer.ok()) {
