@@ -49,12 +49,6 @@ absl::Status MemoryStore::Unload(const std::string& name) {
   for (const StoredVersion& version : found->memory->versions) {
     segments.insert(version.segments.begin(), version.segments.end());
   }
-  for (const auto& [other, record] : *catalog) {
-    if (other == found->name || record->state != MemoryState::kResident) continue;
-    for (const std::string& digest : static_cast<const CatalogEntry&>(*record).stored->current().segments) {
-      segments.erase(digest);
-    }
-  }
   impl_->cache().Drop(std::vector<std::string>(segments.begin(), segments.end()));
   impl_->Refresh();
   return absl::OkStatus();

@@ -182,7 +182,7 @@ class MemoryStore {
   absl::StatusOr<std::shared_ptr<const Memory>> Get(std::string_view reference);
   // Whether Get would have to read files.
   bool WouldLoad(std::string_view reference) const;
-  // Lets go of the segments of all its versions that no other resident memory uses.
+  // Lets go of the segments of all its versions; another memory that shares one loads it again when it is used.
   absl::Status Unload(const std::string& name);
 
   std::shared_ptr<const Catalog> catalog() const;

@@ -56,13 +56,15 @@ void AddQuota(const std::string& text, StoreOptions& options) {
   NamespaceQuota quota;
   const std::map<std::string, int64_t*> limits = {
       {"memories", &quota.max_memories}, {"tokens", &quota.max_tokens}, {"bytes", &quota.max_bytes}};
+  if (colon + 1 == text.size()) BadQuota(text, "limits are memories, tokens and bytes");
   for (const std::string& part : CLI::detail::split(text.substr(colon + 1), ',')) {
     const size_t equals = std::min(part.find('='), part.size());
     const auto limit = limits.find(part.substr(0, equals));
     if (limit == limits.end()) BadQuota(text, "limits are memories, tokens and bytes");
     std::string value = part.substr(std::min(equals + 1, part.size()));
-    const std::string error = Size()(value);
-    if (!error.empty() || !absl::SimpleAtoi(value, limit->second) || *limit->second < 0) {
+    const bool is_number = !value.empty() && value[0] >= '0' && value[0] <= '9';  // Size() throws for others
+    if (!is_number || !Size()(value).empty() || !absl::SimpleAtoi(value, limit->second) ||
+        *limit->second < 0) {
       BadQuota(text, absl::StrCat(limit->first, " must be a number from 0 on, as 1000 or 5GiB"));
     }
   }

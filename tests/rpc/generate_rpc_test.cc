@@ -135,7 +135,8 @@ TEST_F(GenerateRpcTest, TheReplyEchoesWhatWasApplied) {
                              cats_.digest(), R"(" layers: 3 method: METHOD_TYPE_3 k: 5 memory_fraction: 5
                     bookkeeping_fraction: 0.9 score_scale: 0.01 residual_fraction: 0.33 head_fraction: 1 }
       parameters { mode: MODE_CACHED max_tokens: 50 sample_count: 1 stop: "zqxjk" ignore_end_of_text: true
-                   sampling { temperature: 0.8 top_k: 200 top_p: 1 } })"))
+                   sampling { temperature: 0.8 top_k: 200 top_p: 1 } }
+      memory_searches: MEMORY_SEARCH_EXACT)"))
                 .DebugString());
   // The newline, `D` and `ogs`; one layer of two heads at 3 to 52 positions.
   EXPECT_EQ(response.usage().prompt_tokens(), 3);

@@ -27,12 +27,16 @@ class ListRpcTest : public MemoriesFixture {
   v1::ListMemoriesResponse List(const std::string& request = "") {
     return Must(&Stub::ListMemories, request);
   }
-  void Add(const std::string& name) { AddMemory(SmallModel(), *store_, name, {1}); }
+  // Each of other tokens, so that they share nothing.
+  void Add(const std::string& name) { AddMemory(SmallModel(), *store_, name, {1}, next_id_ += 100); }
   void Label(const std::string& name, const std::string& key, const std::string& value) {
     CommitOptions options;
     options.labels = std::map<std::string, std::string>{{key, value}};
     ASSERT_TRUE(store_->Update(name, options).ok());
   }
+
+ private:
+  int32_t next_id_ = 0;
 };
 
 TEST_F(ListRpcTest, PagesHaveEveryMemoryOnceByName) {
