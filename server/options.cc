@@ -112,6 +112,7 @@ void AddStore(CLI::App& serve, StoreOptions& options) {
       .add_option("--scrub-bytes-per-second", options.scrub_bytes_per_second,
                   "Bytes a second read to check the memories in the background, as 20MB; 0: none")
       ->transform(Size())
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   serve
       .add_option_function<std::vector<std::string>>(

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import types
 import unittest
 import zipfile
@@ -137,6 +138,9 @@ class ProcessTest(FolderTest):
             self.assertIn("max_resident_bytes=67108864 ", server.log())
             for name in ("cats", "other/cats", "team/cats"):
                 self.create(server, name)
+            deadline = time.monotonic() + 20  # the line comes after the answer
+            while "memory=team/cats@" not in server.log() and time.monotonic() < deadline:
+                time.sleep(0.01)
             self.assertRegex(server.log(), r"rpc=CreateMemory memory=team/cats@[0-9a-f]{64} status=OK ")
             for name in ("dogs", "other/dogs"):
                 with self.assertRaises(grpc.RpcError) as raised:
