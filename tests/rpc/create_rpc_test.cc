@@ -174,7 +174,7 @@ TEST_F(CreateRpcTest, AStreamThatEndsWithinTheTextLeavesNothing) {
   server_.records().Take("CreateMemory");  // the barrier's
   const RpcRecord record = server_.records().Take("CreateMemory");
   EXPECT_EQ(record.status.code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(record.memory, "a");
+  EXPECT_THAT(record.memory, testing::AnyOf("a", ""));  // the cancellation may overtake the upload
   Drain();
   EXPECT_THAT(*store_->catalog(), IsEmpty());
   EXPECT_EQ(FilesBelow(folder_), files);
