@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The calls of Client that list, watch, check and change memories without the model.
-#include <optional>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -20,14 +19,8 @@ constexpr int kPageSize = 1000;
 template <typename Open>
 absl::StatusOr<v1::Memory> Check(const ClientOptions& options, const CallOptions& call_options,
                                  const ProgressCallback& progress, const Open& open) {
-  std::optional<v1::CheckMemoryResponse> last;
-  absl::Status status = CallWithRetries(options, call_options, [&](Call& call) {
-    const auto stream = open(&call.context());
-    last = ReadEvents<v1::CheckMemoryResponse>(*stream, progress);
-    return call.Finish(stream->Finish());
-  });
-  if (!status.ok()) return status;
-  if (!last) return absl::InternalError("the server ended without a memory");
+  auto last = Follow<v1::CheckMemoryResponse>(options, call_options, progress, open);
+  if (!last.ok()) return last.status();
   return std::move(*last->mutable_memory());
 }
 
@@ -35,12 +28,12 @@ absl::StatusOr<v1::Memory> Check(const ClientOptions& options, const CallOptions
 
 absl::StatusOr<v1::Memory> Client::RollbackMemory(v1::RollbackMemoryRequest request,
                                                   const CallOptions& call) {
-  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  EnsureRequestId(request);
   return Unary(options_, call, *memories_, &Stub::RollbackMemory, request);
 }
 
 absl::StatusOr<v1::Memory> Client::CopyMemory(v1::CopyMemoryRequest request, const CallOptions& call) {
-  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  EnsureRequestId(request);
   return Unary(options_, call, *memories_, &Stub::CopyMemory, request);
 }
 

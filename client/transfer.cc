@@ -65,7 +65,7 @@ absl::Status Client::ExportMemory(const std::string& reference, int64_t offset, 
 absl::StatusOr<v1::Memory> Client::ImportMemory(v1::ImportMemoryRequest::Spec spec, const DataSource& source,
                                                 const ProgressCallback& progress,
                                                 const CallOptions& call_options) {
-  if (spec.request_id().empty()) spec.set_request_id(NewRequestId());
+  EnsureRequestId(spec);
   v1::ImportMemoryRequest first;
   *first.mutable_spec() = std::move(spec);
   v1::ImportMemoryResponse event;

@@ -72,11 +72,6 @@ absl::Status Send(const Request& spec, Replay& parts, std::stop_token stop, Writ
   return absl::OkStatus();
 }
 
-absl::Status Ended(const absl::Status& status, const std::optional<v1::WriteMemoryResponse>& last) {
-  if (status.ok() && !last) return absl::InternalError("the server ended without a memory");
-  return status;
-}
-
 // One attempt: sends on a thread of its own, since the server may answer at any time.
 template <typename Request>
 absl::Status UploadOnce(const Request& spec, Replay& parts, const ProgressCallback& progress,
@@ -104,27 +99,13 @@ absl::StatusOr<v1::WriteMemoryResponse> Upload(const ClientOptions& options, con
                                                Request spec, const MemoryReader& reader,
                                                const ProgressCallback& progress, const Open& open) {
   v1::WriteOptions& write = *spec.mutable_spec()->mutable_options();
-  if (write.request_id().empty()) write.set_request_id(NewRequestId());
+  EnsureRequestId(write);
   Replay parts(reader);
   std::optional<v1::WriteMemoryResponse> last;
   absl::Status status = CallWithRetries(options, call_options, [&](Call& call) {
     parts.Rewind();
     const auto stream = open(&call.context());
     return UploadOnce(spec, parts, progress, call_options.stop, *stream, call, last);
-  });
-  if (!status.ok()) return status;
-  return *std::move(last);
-}
-
-// A write without a text. `open` begins the call.
-template <typename Open>
-absl::StatusOr<v1::WriteMemoryResponse> Follow(const ClientOptions& options, const CallOptions& call_options,
-                                               const ProgressCallback& progress, const Open& open) {
-  std::optional<v1::WriteMemoryResponse> last;
-  absl::Status status = CallWithRetries(options, call_options, [&](Call& call) {
-    const auto stream = open(&call.context());
-    last = ReadEvents<v1::WriteMemoryResponse>(*stream, progress);
-    return Ended(call.Finish(stream->Finish()), last);
   });
   if (!status.ok()) return status;
   return *std::move(last);
@@ -177,9 +158,10 @@ absl::StatusOr<v1::WriteMemoryResponse> Client::ForgetFromMemory(v1::ForgetFromM
                                                                  const ProgressCallback& progress,
                                                                  const CallOptions& call) {
   v1::WriteOptions& write = *request.mutable_options();
-  if (write.request_id().empty()) write.set_request_id(NewRequestId());
-  return Follow(options_, call, progress,
-                [&](grpc::ClientContext* context) { return memories_->ForgetFromMemory(context, request); });
+  EnsureRequestId(write);
+  return Follow<v1::WriteMemoryResponse>(options_, call, progress, [&](grpc::ClientContext* context) {
+    return memories_->ForgetFromMemory(context, request);
+  });
 }
 
 absl::StatusOr<v1::WriteMemoryResponse> Client::WatchWrite(const std::string& request_id,
@@ -187,8 +169,9 @@ absl::StatusOr<v1::WriteMemoryResponse> Client::WatchWrite(const std::string& re
                                                            const CallOptions& call) {
   v1::WatchWriteRequest request;
   request.set_request_id(request_id);
-  return Follow(options_, call, progress,
-                [&](grpc::ClientContext* context) { return memories_->WatchWrite(context, request); });
+  return Follow<v1::WriteMemoryResponse>(options_, call, progress, [&](grpc::ClientContext* context) {
+    return memories_->WatchWrite(context, request);
+  });
 }
 
 }  // namespace mtm::client

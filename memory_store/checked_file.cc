@@ -146,6 +146,20 @@ absl::StatusOr<FileHead> DecodeHead(std::string_view magic, std::span<const std:
   return decoded;
 }
 
+absl::StatusOr<std::unique_ptr<File>> OpenChecked(FileSystem& file_system,
+                                                  const std::filesystem::path& path) {
+  absl::StatusOr<std::unique_ptr<File>> file = file_system.OpenFile(path);
+  if (absl::IsNotFound(file.status())) return absl::DataLossError("the file is missing");
+  return file;
+}
+
+absl::Status CheckFileSize(const File& file, uint64_t expected) {
+  const absl::StatusOr<uint64_t> size = file.Size();
+  if (!size.ok()) return size.status();
+  if (*size == expected) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("it has ", *size, " bytes instead of ", expected));
+}
+
 absl::StatusOr<std::vector<std::byte>> ReadHead(const File& file, std::string_view magic) {
   const absl::StatusOr<uint64_t> file_size = file.Size();
   if (!file_size.ok()) return file_size.status();

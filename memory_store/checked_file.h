@@ -6,7 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,6 +54,12 @@ struct FileHead {
 
 // `head` is preamble and header. DATA_LOSS: damaged; FAILED_PRECONDITION: of another version.
 absl::StatusOr<FileHead> DecodeHead(std::string_view magic, std::span<const std::byte> head);
+
+// DATA_LOSS: missing. Others as the file system's.
+absl::StatusOr<std::unique_ptr<File>> OpenChecked(FileSystem& file_system, const std::filesystem::path& path);
+
+// DATA_LOSS: the file has not as many bytes as its head says.
+absl::Status CheckFileSize(const File& file, uint64_t expected);
 
 // The bytes for DecodeHead. DATA_LOSS where they are none; others as the file's.
 absl::StatusOr<std::vector<std::byte>> ReadHead(const File& file, std::string_view magic);

@@ -47,35 +47,36 @@ StoredVersion Plan(std::span<const std::shared_ptr<const Segment>> kept, const M
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SegmentWriter>> MemoryStore::Impl::BeginSegment(
-    const VersionDraft& draft, const MemorySpec& spec, const std::vector<PlannedWindow>& windows) {
+absl::StatusOr<std::unique_ptr<MemoryWriter>> MemoryStore::Impl::BeginVersion(
+    VersionDraft draft, size_t position, const MemorySpec& spec, const std::vector<PlannedWindow>& windows) {
   if (absl::Status status = CheckWritable(); !status.ok()) return status;
   // What would fail at the end fails now, before the work; what changes meanwhile is looked at again then.
   const std::shared_ptr<const Manifest> manifest = folder_->manifest();
   absl::StatusOr<StoredMemory> before = MemoryBefore(draft, *manifest);
   if (!before.ok()) return before.status();
-  std::unique_ptr<SegmentWriter> writer;
+  std::unique_ptr<SegmentWriter> segment;
   if (!windows.empty() || draft.segments.empty()) {
     absl::StatusOr<std::unique_ptr<SegmentWriter>> created =
         SegmentWriter::Create(folder_->file_system(), folder_->NewTemporary(), spec, windows);
     if (!created.ok()) return created.status();
-    writer = *std::move(created);
+    segment = *std::move(created);
   }
   const auto planned = std::make_shared<const StoredMemory>(
       WithVersion(*std::move(before), Plan(draft.segments, spec, windows), {}, options_.max_versions));
   const Manifest next = WithMemory(*manifest, draft.name, planned, "");
   if (absl::Status status = CheckQuota(options_, draft.name, *manifest, next); !status.ok()) return status;
-  return writer;
+  return std::unique_ptr<MemoryWriter>(new MemoryWriter(
+      std::make_unique<MemoryWriter::Impl>(MemoryWriter::Impl{.store = shared_from_this(),
+                                                              .draft = std::move(draft),
+                                                              .position = position,
+                                                              .segment = std::move(segment)})));
 }
 
 absl::StatusOr<std::unique_ptr<MemoryWriter>> MemoryStore::Create(std::string_view name, MemorySpec spec,
                                                                   const std::vector<PlannedWindow>& windows) {
   if (absl::Status status = CheckMemoryName(name); !status.ok()) return status;
   VersionDraft draft{.name = std::string(name), .target = VersionDraft::Target::kNewName};
-  absl::StatusOr<std::unique_ptr<SegmentWriter>> segment = impl_->BeginSegment(draft, spec, windows);
-  if (!segment.ok()) return segment.status();
-  return std::unique_ptr<MemoryWriter>(new MemoryWriter(std::make_unique<MemoryWriter::Impl>(
-      MemoryWriter::Impl{.store = impl_, .draft = std::move(draft), .segment = *std::move(segment)})));
+  return impl_->BeginVersion(std::move(draft), /*position=*/0, spec, windows);
 }
 
 absl::StatusOr<std::unique_ptr<MemoryWriter>> MemoryStore::Replace(
@@ -83,10 +84,7 @@ absl::StatusOr<std::unique_ptr<MemoryWriter>> MemoryStore::Replace(
   const absl::StatusOr<FoundVersion> found = FindVersion(*impl_->catalog(), name);
   if (!found.ok()) return found.status();
   VersionDraft draft{.name = found->name, .target = VersionDraft::Target::kExistingName};
-  absl::StatusOr<std::unique_ptr<SegmentWriter>> segment = impl_->BeginSegment(draft, spec, windows);
-  if (!segment.ok()) return segment.status();
-  return std::unique_ptr<MemoryWriter>(new MemoryWriter(std::make_unique<MemoryWriter::Impl>(
-      MemoryWriter::Impl{.store = impl_, .draft = std::move(draft), .segment = *std::move(segment)})));
+  return impl_->BeginVersion(std::move(draft), /*position=*/0, spec, windows);
 }
 
 absl::StatusOr<std::unique_ptr<MemoryWriter>> MemoryStore::Revise(std::shared_ptr<const Memory> base,
@@ -106,13 +104,7 @@ absl::StatusOr<std::unique_ptr<MemoryWriter>> MemoryStore::Revise(std::shared_pt
       .name = base->info().name, .target = VersionDraft::Target::kBase, .base = base, .segments = segments};
   const auto begin = draft.segments.begin() + static_cast<std::ptrdiff_t>(run.first);
   draft.segments.erase(begin, begin + static_cast<std::ptrdiff_t>(run.count));
-  absl::StatusOr<std::unique_ptr<SegmentWriter>> segment = impl_->BeginSegment(draft, base->spec(), windows);
-  if (!segment.ok()) return segment.status();
-  return std::unique_ptr<MemoryWriter>(new MemoryWriter(
-      std::make_unique<MemoryWriter::Impl>(MemoryWriter::Impl{.store = impl_,
-                                                              .draft = std::move(draft),
-                                                              .position = run.first,
-                                                              .segment = *std::move(segment)})));
+  return impl_->BeginVersion(std::move(draft), run.first, base->spec(), windows);
 }
 
 SegmentRun SegmentsToMerge(const Memory& base, int64_t n_tokens) {

@@ -14,23 +14,12 @@
 namespace mtm {
 namespace {
 
-absl::StatusOr<std::unique_ptr<File>> OpenSegment(FileSystem& file_system,
-                                                  const std::filesystem::path& path) {
-  absl::StatusOr<std::unique_ptr<File>> file = file_system.OpenFile(path);
-  if (absl::IsNotFound(file.status())) return absl::DataLossError("the file is missing");
-  return file;
-}
-
 absl::StatusOr<SegmentHead> CheckedHead(const File& file, std::string_view digest) {
   const absl::StatusOr<std::vector<std::byte>> bytes = ReadHead(file, kSegmentMagic);
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<SegmentLayout> layout = DecodeHead(*bytes);
   if (!layout.ok()) return layout.status();
-  const absl::StatusOr<uint64_t> size = file.Size();
-  if (!size.ok()) return size.status();
-  if (*size != layout->file_size()) {
-    return absl::DataLossError(absl::StrCat("it has ", *size, " bytes instead of ", layout->file_size()));
-  }
+  if (absl::Status status = CheckFileSize(file, layout->file_size()); !status.ok()) return status;
   SegmentHead head{.layout = *std::move(layout), .digest = std::string(digest)};
   const std::string actual = VersionDigest(head.layout.spec, head.layout.windows);
   if (actual != digest) {
@@ -46,7 +35,7 @@ struct OpenedSegment {
 
 absl::StatusOr<OpenedSegment> Open(FileSystem& file_system, const std::filesystem::path& path,
                                    std::string_view digest, bool check_blocks, const ByteProgress& progress) {
-  const absl::StatusOr<std::unique_ptr<File>> file = OpenSegment(file_system, path);
+  const absl::StatusOr<std::unique_ptr<File>> file = OpenChecked(file_system, path);
   if (!file.ok()) return file.status();
   absl::StatusOr<SegmentHead> head = CheckedHead(**file, digest);
   if (!head.ok()) return head.status();
@@ -74,7 +63,7 @@ void StoredRows::Copy(int64_t first, std::span<float> out) const {
 
 absl::StatusOr<SegmentHead> ReadSegmentHead(FileSystem& file_system, const std::filesystem::path& path,
                                             std::string_view digest) {
-  const absl::StatusOr<std::unique_ptr<File>> file = OpenSegment(file_system, path);
+  const absl::StatusOr<std::unique_ptr<File>> file = OpenChecked(file_system, path);
   absl::StatusOr<SegmentHead> head = file.ok() ? CheckedHead(**file, digest) : file.status();
   if (!head.ok()) return WithPath(head.status(), path);
   return head;

@@ -88,7 +88,7 @@ absl::StatusOr<std::vector<MemoryWindow>> DecodeWindows(const Json& header, cons
   for (const Json& entry : *field) {
     if (!entry.is_array() || entry.size() != 3 || !entry[0].is_number_unsigned() ||
         entry[0].get<uint64_t>() > kMaxInt || !entry[1].is_string() || !entry[2].is_string() ||
-        !IsHex(entry[1].get_ref<const std::string&>(), 64)) {
+        !IsHex(entry[1].get_ref<const std::string&>(), kDigestDigits)) {
       return absl::DataLossError(
           absl::StrCat("window ", windows.size(), " is not a number of tokens, a digest and a label"));
     }

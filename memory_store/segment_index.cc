@@ -52,20 +52,16 @@ absl::Status CheckLists(const Lists& lists) {
 
 absl::StatusOr<SegmentIndex::Data> Read(FileSystem& file_system, const std::filesystem::path& path,
                                         const Segment& segment) {
-  const absl::StatusOr<std::unique_ptr<File>> file = file_system.OpenFile(path);
-  if (absl::IsNotFound(file.status())) return absl::DataLossError("the file is missing");
+  const absl::StatusOr<std::unique_ptr<File>> file = OpenChecked(file_system, path);
   if (!file.ok()) return file.status();
   const absl::StatusOr<std::vector<std::byte>> bytes = ReadHead(**file, kIndexMagic);
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<SegmentIndexHead> head = DecodeIndexHead(*bytes);
   if (!head.ok()) return head.status();
-  const absl::StatusOr<uint64_t> size = (*file)->Size();
-  if (!size.ok()) return size.status();
-  if (*size != head->file_size()) {
-    return absl::DataLossError(absl::StrCat("it has ", *size, " bytes instead of ", head->file_size()));
-  }
+  absl::Status status = CheckFileSize(**file, head->file_size());
+  if (!status.ok()) return status;
   const MemorySpec& spec = segment.spec();
-  absl::Status status = CheckIndexHead(*head, segment.digest(), spec, segment.n_tokens());
+  status = CheckIndexHead(*head, segment.digest(), spec, segment.n_tokens());
   if (!status.ok()) return status;
   if (status = CheckBlocks(**file, head->data_size, head->sections); !status.ok()) return status;
 

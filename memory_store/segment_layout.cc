@@ -66,7 +66,7 @@ absl::Status CheckSpec(const MemorySpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrCat("memory spec: ", AbslView(field), " is ", value, "; it is from ", min, " to ", max));
   };
-  if (!IsHex(spec.model_fingerprint, 64)) {
+  if (!IsHex(spec.model_fingerprint, kDigestDigits)) {
     return absl::InvalidArgumentError("memory spec: model_fingerprint is not 64 digits of 0-9, a-f");
   }
   if (spec.layers.empty()) return absl::InvalidArgumentError("memory spec: layers is empty");

@@ -104,10 +104,10 @@ class MemoryStore::Impl : public std::enable_shared_from_this<MemoryStore::Impl>
   // A version that is not damaged.
   absl::StatusOr<FoundVersion> FindGood(std::string_view reference) const;
   absl::StatusOr<std::shared_ptr<const Memory>> Commit(VersionDraft draft, const CommitOptions& options);
-  // For the windows that a draft is still to get; null: none.
-  absl::StatusOr<std::unique_ptr<SegmentWriter>> BeginSegment(const VersionDraft& draft,
-                                                              const MemorySpec& spec,
-                                                              const std::vector<PlannedWindow>& windows);
+  // A writer of the draft, which is to get a segment of `windows`, if any, before that at `position`.
+  absl::StatusOr<std::unique_ptr<MemoryWriter>> BeginVersion(VersionDraft draft, size_t position,
+                                                             const MemorySpec& spec,
+                                                             const std::vector<PlannedWindow>& windows);
 
   // ---- store_indexes.cc
 

@@ -138,19 +138,23 @@ absl::Time Engine::NextStall() const {
   return next;
 }
 
+void Engine::WaitForWork(std::unique_lock<std::mutex>& lock, const WaitingLine::Load& load) {
+  const auto has_work = [&] { return woken_ || shutdown_ || waiting_.CanTake(load); };
+  const absl::Time stall = NextStall();
+  if (stall == absl::InfiniteFuture()) {
+    wake_up_.wait(lock, has_work);
+  } else {
+    wake_up_.wait_until(lock, absl::ToChronoTime(stall), has_work);
+  }
+}
+
 bool Engine::Admit(bool progress) {
   std::vector<Admission> unwanted;
   bool shutdown = false;
   {
     std::unique_lock lock(mutex_);
     WaitingLine::Load load = CurrentLoad();
-    const auto has_work = [&] { return woken_ || shutdown_ || waiting_.CanTake(load); };
-    if (const absl::Time stall = NextStall(); progress) {
-    } else if (stall == absl::InfiniteFuture()) {
-      wake_up_.wait(lock, has_work);
-    } else {
-      wake_up_.wait_until(lock, absl::ToChronoTime(stall), has_work);
-    }
+    if (!progress) WaitForWork(lock, load);
     woken_ = false;
     shutdown = shutdown_;
     const absl::Time now = absl::Now();
@@ -208,26 +212,25 @@ bool Engine::EndUnwanted() {
   return ended;
 }
 
-std::vector<Sequence*> Engine::PrepareOrRest(Active& active) {
-  std::vector<Sequence*> sequences = active.task().Prepare();
-  if (!sequences.empty()) {
-    active.resting_since = absl::InfiniteFuture();
-  } else if (!active.is_resting()) {
-    active.resting_since = absl::Now();
+std::vector<Engine::Active*> Engine::NextSteps(bool exact, std::vector<Sequence*>& batch) {
+  std::vector<Active*> tasks;
+  for (Active& active : active_) {
+    if (!active.started || active.task().is_exact() != exact) continue;
+    const std::vector<Sequence*> sequences = active.task().Prepare();
+    if (!sequences.empty()) {
+      active.resting_since = absl::InfiniteFuture();
+      batch.insert(batch.end(), sequences.begin(), sequences.end());
+      tasks.push_back(&active);
+    } else if (!active.is_resting()) {
+      active.resting_since = absl::Now();
+    }
   }
-  return sequences;
+  return tasks;
 }
 
 bool Engine::StepLight() {
-  std::vector<Active*> tasks;
   std::vector<Sequence*> batch;
-  for (Active& active : active_) {
-    if (!active.started || active.task().is_exact()) continue;
-    const std::vector<Sequence*> sequences = PrepareOrRest(active);
-    if (sequences.empty()) continue;
-    batch.insert(batch.end(), sequences.begin(), sequences.end());
-    tasks.push_back(&active);
-  }
+  const std::vector<Active*> tasks = NextSteps(/*exact=*/false, batch);
   if (tasks.empty()) return false;
   const absl::Time start = absl::Now();
   const absl::Status status = model_.Step(batch);
@@ -253,22 +256,11 @@ std::vector<Engine::Active*> Engine::NextPrompts(std::vector<Sequence*>& batch) 
   return tasks;
 }
 
-std::vector<Engine::Active*> Engine::NextExactSteps(std::vector<Sequence*>& batch) {
-  std::vector<Active*> tasks;
-  for (Active& active : active_) {
-    if (!active.started || !active.task().is_exact()) continue;
-    const std::vector<Sequence*> sequences = PrepareOrRest(active);
-    if (sequences.empty()) continue;
-    batch.insert(batch.end(), sequences.begin(), sequences.end());
-    tasks.push_back(&active);
-  }
-  return tasks;
-}
-
 void Engine::BeginLongPass() {
   std::vector<Sequence*> batch;
-  std::vector<Active*> tasks = exact_next_ ? NextExactSteps(batch) : NextPrompts(batch);
-  if (tasks.empty()) tasks = exact_next_ ? NextPrompts(batch) : NextExactSteps(batch);
+  const auto next = [&](bool exact) { return exact ? NextSteps(/*exact=*/true, batch) : NextPrompts(batch); };
+  std::vector<Active*> tasks = next(exact_next_);
+  if (tasks.empty()) tasks = next(!exact_next_);
   exact_next_ = !exact_next_;
   if (tasks.empty()) return;
   for (Active* active : tasks) active->in_long_pass = true;

@@ -101,6 +101,8 @@ class Engine {
   void Run();
   // Takes waiting tasks in; where there was no progress, waits for something to do. False: shut down.
   bool Admit(bool progress);
+  // Until something can be done; releases the lock meanwhile.
+  void WaitForWork(std::unique_lock<std::mutex>& lock, const WaitingLine::Load& load);
   WaitingLine::Load CurrentLoad() const;
   absl::Time NextStall() const;
 
@@ -110,10 +112,10 @@ class Engine {
   bool StepLight();
   bool AdvanceLongPass();
   void BeginLongPass();
+  // Tasks to be stepped together, and their sequences: newcomers; those that go on, of exact mode or not.
   std::vector<Active*> NextPrompts(std::vector<Sequence*>& batch);
-  std::vector<Active*> NextExactSteps(std::vector<Sequence*>& batch);
+  std::vector<Active*> NextSteps(bool exact, std::vector<Sequence*>& batch);
   void EndLongPass(const absl::Status& status);
-  std::vector<Sequence*> PrepareOrRest(Active& active);
   void Count(size_t n_sequences, int64_t n_rows, absl::Duration time);
   void RemoveFinished();
 

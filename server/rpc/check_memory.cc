@@ -86,13 +86,13 @@ class Check final : public ResponseStream<WriteReactor>, public std::enable_shar
 grpc::ServerWriteReactor<grpc::ByteBuffer>* VerifyMemory(Backend& backend,
                                                          grpc::CallbackServerContext& context,
                                                          const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::VerifyMemoryRequest, Check>::Start("VerifyMemory", backend, context, request);
+  return StreamAnswer<v1::VerifyMemoryRequest, Check>("VerifyMemory", backend, context, request);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RebuildIndex(Backend& backend,
                                                          grpc::CallbackServerContext& context,
                                                          const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::RebuildIndexRequest, Check>::Start("RebuildIndex", backend, context, request);
+  return StreamAnswer<v1::RebuildIndexRequest, Check>("RebuildIndex", backend, context, request);
 }
 
 }  // namespace mtm

@@ -106,7 +106,7 @@ class Export final : public ResponseStream<WriteReactor>, public std::enable_sha
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ExportMemory(Backend& backend,
                                                          grpc::CallbackServerContext& context,
                                                          const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::ExportMemoryRequest, Export>::Start("ExportMemory", backend, context, request);
+  return StreamAnswer<v1::ExportMemoryRequest, Export>("ExportMemory", backend, context, request);
 }
 
 }  // namespace mtm

@@ -60,6 +60,12 @@ absl::Status FieldErrors::ToStatus() const {
   return status;
 }
 
+absl::Status FieldError(const std::string& field, const std::string& description) {
+  FieldErrors errors;
+  errors.Add(field, description);
+  return errors.ToStatus();
+}
+
 void CheckNumber(const std::string& field, double value, const Range& range, FieldErrors& errors) {
   const bool inside = range.above_low ? value > range.low : value >= range.low;
   if (std::isfinite(value) && inside && value <= range.high) return;

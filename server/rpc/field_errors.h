@@ -29,6 +29,9 @@ class FieldErrors {
   int left_out_ = 0;
 };
 
+// The error of one fault.
+absl::Status FieldError(const std::string& field, const std::string& description);
+
 struct Range {
   double low = 0;
   double high = std::numeric_limits<double>::infinity();

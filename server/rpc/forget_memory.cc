@@ -52,13 +52,13 @@ class WatchStream final : public WriteStream<WriteReactor>, public std::enable_s
 
 WriteReactor* ForgetFromMemory(Backend& backend, grpc::CallbackServerContext& context,
                                const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::ForgetFromMemoryRequest, ForgetStream>::Start("ForgetFromMemory", backend, context,
-                                                                        request);
+  return StreamAnswer<v1::ForgetFromMemoryRequest, ForgetStream>("ForgetFromMemory", backend, context,
+                                                                 request);
 }
 
 WriteReactor* WatchWrite(Backend& backend, grpc::CallbackServerContext& context,
                          const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::WatchWriteRequest, WatchStream>::Start("WatchWrite", backend, context, request);
+  return StreamAnswer<v1::WatchWriteRequest, WatchStream>("WatchWrite", backend, context, request);
 }
 
 }  // namespace mtm

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/rpc/convert.h"
+#include "server/rpc/engine_rpc.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/validate_generate.h"
 
@@ -69,10 +70,6 @@ class GenerateSink final : public GenerationSink {
 };
 
 void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) {
-  if (rpc->cancelled()->load()) {
-    rpc->Fail(ClientLeft());
-    return;
-  }
   auto checked = CheckGenerate(request, backend.info, backend.store, rpc->call().principal());
   const absl::Status status = checked.ok() ? CheckReplySize(checked->request) : checked.status();
   if (!status.ok()) {
@@ -86,26 +83,8 @@ void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) 
 }  // namespace
 
 grpc::ServerUnaryReactor* Generate(Backend& backend, grpc::CallbackServerContext& context,
-                                   const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
-  auto call = backend.calls.Begin("Generate", context);
-  const auto request = ReadRequest<v1::GenerateRequest>(*call, bytes);
-  auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
-  if (!request.ok()) {
-    rpc->Fail(request.status());
-    return rpc;
-  }
-  RunWithMemories(backend, rpc->call().principal(), request->memory_uses(),
-                  [rpc, request = *request, &backend] { Start(rpc, request, backend); });
-  return rpc;
-}
-
-void RunWithMemories(Backend& backend, const Principal& principal, const MemoryUseProtos& uses,
-                     std::function<void()> start) {
-  if (WouldLoad(uses, backend.store, principal)) {
-    backend.worker.Run(std::move(start));
-  } else {
-    start();
-  }
+                                   const grpc::ByteBuffer& request, grpc::ByteBuffer* response) {
+  return AnswerByEngine<v1::GenerateRequest>("Generate", backend, context, request, response, Start);
 }
 
 }  // namespace mtm

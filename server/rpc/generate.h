@@ -5,10 +5,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
-#include <functional>
-
 #include "server/rpc/backend.h"
-#include "server/rpc/validate_uses.h"
 
 namespace mtm {
 
@@ -23,11 +20,6 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamGenerate(Backend& backend,
 
 grpc::ServerUnaryReactor* Score(Backend& backend, grpc::CallbackServerContext& context,
                                 const grpc::ByteBuffer& request, grpc::ByteBuffer* response);
-
-// Runs `start`, which finds the memories of `uses`: at once, or on the worker where one has to be loaded
-// first.
-void RunWithMemories(Backend& backend, const Principal& principal, const MemoryUseProtos& uses,
-                     std::function<void()> start);
 
 }  // namespace mtm
 

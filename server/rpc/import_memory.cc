@@ -23,14 +23,6 @@ namespace {
 
 using BidiReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
-constexpr size_t kDigestDigits = 64;
-
-absl::Status FieldError(const std::string& field, const std::string& description) {
-  FieldErrors errors;
-  errors.Add(field, description);
-  return errors.ToStatus();
-}
-
 absl::StatusOr<CommitOptions> ReadSpec(const v1::ImportMemoryRequest::Spec& spec) {
   FieldErrors errors;
   CheckName("spec.name", spec.name(), errors);
@@ -162,33 +154,20 @@ class Import final : public ResponseStream<BidiReactor>, public std::enable_shar
   std::optional<std::stop_callback<std::function<void()>>> stopped_;
 };
 
-class ImportReactor final : public BidiReactor {
+class ImportReactor final : public StreamReactor<BidiReactor, Import> {
  public:
-  ImportReactor(Backend& backend, const grpc::CallbackServerContext& context)
-      : call_(backend.calls.Begin("ImportMemory", context)),
-        import_(std::make_shared<Import>(this, call_.get(), backend)) {}
-
-  void Start() { import_->Start(call_->admission()); }
+  using StreamReactor::StreamReactor;
 
  private:
-  void OnReadDone(bool ok) override { import_->OnReadDone(ok); }
-  void OnWriteDone(bool ok) override { import_->OnWriteDone(ok); }
-  void OnCancel() override { import_->OnCancel(); }
-  void OnDone() override {
-    if (import_->cancelled()) call_->set_status(ClientLeft());
-    delete this;
-  }
-
-  const std::unique_ptr<RpcCall> call_;
-  const std::shared_ptr<Import> import_;
+  void OnReadDone(bool ok) override { stream()->OnReadDone(ok); }
 };
 
 }  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ImportMemory(
     Backend& backend, grpc::CallbackServerContext& context) {
-  auto* reactor = new ImportReactor(backend, context);
-  reactor->Start();
+  auto* reactor = new ImportReactor(backend.calls.Begin("ImportMemory", context), backend);
+  reactor->stream()->Start(reactor->call().admission());
   return reactor;
 }
 

@@ -11,12 +11,6 @@
 namespace mtm {
 namespace {
 
-absl::Status FieldError(const std::string& field, const std::string& description) {
-  FieldErrors errors;
-  errors.Add(field, description);
-  return errors.ToStatus();
-}
-
 // Puts tokens into a change that has none yet; the first `dropped` are its leading ones.
 void SetTokens(std::vector<int32_t> tokens, int dropped, MemoryChange& change) {
   if (auto* append = std::get_if<AppendRequest>(&change)) {

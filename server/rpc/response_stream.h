@@ -93,32 +93,21 @@ class ResponseStream {
 
 using WriteReactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
 
-// Answers with a stream: a `Stream`, made of (WriteReactor*, RpcCall*, Backend&), whose Start gets the
-// request.
-template <typename Request, typename Stream>
-class StreamAnswer final : public WriteReactor {
+// gRPC's side of a streaming rpc: a `Reactor` that hands what it hears to its `Stream`, a ResponseStream made
+// of (Reactor*, RpcCall*, Backend&). Lives until gRPC is done with it.
+template <typename Reactor, typename Stream>
+class StreamReactor : public Reactor {
  public:
-  static WriteReactor* Start(std::string_view rpc, Backend& backend, grpc::CallbackServerContext& context,
-                             const grpc::ByteBuffer& bytes) {
-    auto call = backend.calls.Begin(rpc, context);
-    const absl::StatusOr<Request> request = ReadRequest<Request>(*call, bytes);
-    auto* reactor = new StreamAnswer(std::move(call), backend);
-    const std::shared_ptr<Stream> stream = reactor->stream_;
-    if (request.ok()) {
-      stream->Start(*request);
-    } else {
-      stream->Finish(request.status());
-    }
-    return reactor;
-  }
-
- private:
-  StreamAnswer(std::unique_ptr<RpcCall> call, Backend& backend)
+  StreamReactor(std::unique_ptr<RpcCall> call, Backend& backend)
       : call_(std::move(call)), stream_(std::make_shared<Stream>(this, call_.get(), backend)) {}
 
-  void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }
-  void OnCancel() override { stream_->OnCancel(); }
-  void OnDone() override {
+  RpcCall& call() { return *call_; }
+  const std::shared_ptr<Stream>& stream() const { return stream_; }
+
+ private:
+  void OnWriteDone(bool ok) final { stream_->OnWriteDone(ok); }
+  void OnCancel() final { stream_->OnCancel(); }
+  void OnDone() final {
     if (stream_->cancelled()) call_->set_status(ClientLeft());
     delete this;
   }
@@ -126,6 +115,22 @@ class StreamAnswer final : public WriteReactor {
   const std::unique_ptr<RpcCall> call_;
   const std::shared_ptr<Stream> stream_;
 };
+
+// Answers a request with a stream, whose Start gets the request.
+template <typename Request, typename Stream>
+WriteReactor* StreamAnswer(std::string_view rpc, Backend& backend, grpc::CallbackServerContext& context,
+                           const grpc::ByteBuffer& bytes) {
+  auto call = backend.calls.Begin(rpc, context);
+  const absl::StatusOr<Request> request = ReadRequest<Request>(*call, bytes);
+  auto* reactor = new StreamReactor<WriteReactor, Stream>(std::move(call), backend);
+  const std::shared_ptr<Stream> stream = reactor->stream();
+  if (request.ok()) {
+    stream->Start(*request);
+  } else {
+    stream->Finish(request.status());
+  }
+  return reactor;
+}
 
 }  // namespace mtm
 

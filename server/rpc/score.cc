@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "server/rpc/convert.h"
+#include "server/rpc/engine_rpc.h"
 #include "server/rpc/generate.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/validate_generate.h"
@@ -45,10 +46,6 @@ class ScoreReply final : public ScoreSink {
 };
 
 void Start(UnaryRpc* rpc, const v1::ScoreRequest& request, Backend& backend) {
-  if (rpc->cancelled()->load()) {
-    rpc->Fail(ClientLeft());
-    return;
-  }
   auto checked = CheckScore(request, backend.info, backend.store, rpc->call().principal());
   if (!checked.ok()) {
     rpc->Fail(checked.status());
@@ -61,17 +58,8 @@ void Start(UnaryRpc* rpc, const v1::ScoreRequest& request, Backend& backend) {
 }  // namespace
 
 grpc::ServerUnaryReactor* Score(Backend& backend, grpc::CallbackServerContext& context,
-                                const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
-  auto call = backend.calls.Begin("Score", context);
-  const auto request = ReadRequest<v1::ScoreRequest>(*call, bytes);
-  auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
-  if (!request.ok()) {
-    rpc->Fail(request.status());
-    return rpc;
-  }
-  RunWithMemories(backend, rpc->call().principal(), request->memory_uses(),
-                  [rpc, request = *request, &backend] { Start(rpc, request, backend); });
-  return rpc;
+                                const grpc::ByteBuffer& request, grpc::ByteBuffer* response) {
+  return AnswerByEngine<v1::ScoreRequest>("Score", backend, context, request, response, Start);
 }
 
 }  // namespace mtm

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/rpc/convert.h"
+#include "server/rpc/engine_rpc.h"
 #include "server/rpc/generate.h"
 #include "server/rpc/stream_writer.h"
 #include "server/rpc/unary.h"

@@ -62,18 +62,17 @@ class UploadStream final : public WriteStream<Reactor>, public std::enable_share
 
 // `Message`: CreateMemoryRequest or AppendToMemoryRequest.
 template <typename Message>
-class UploadReactor final : public Reactor {
+class UploadReactor final : public StreamReactor<Reactor, UploadStream> {
  public:
   UploadReactor(std::string_view rpc, Backend& backend, const grpc::CallbackServerContext& context,
                 bool replace = false)
-      : backend_(backend),
-        call_(backend.calls.Begin(rpc, context)),
-        stream_(std::make_shared<UploadStream>(this, call_.get(), backend)),
+      : StreamReactor(backend.calls.Begin(rpc, context), backend),
+        backend_(backend),
         upload_(std::make_shared<MemoryUpload>(backend.info, backend.max_text_bytes, replace)) {
-    if (call_->admission().ok()) {
+    if (call().admission().ok()) {
       StartRead(&bytes_);
     } else {
-      stream_->Finish(call_->admission());
+      stream()->Finish(call().admission());
     }
   }
 
@@ -82,7 +81,7 @@ class UploadReactor final : public Reactor {
     // gRPC reads in order, on changing threads; the lock is there to show that order to ThreadSanitizer.
     const std::lock_guard lock(mutex_);
     if (!ok) {
-      backend_.worker.Run([stream = stream_, upload = upload_] {
+      backend_.worker.Run([stream = stream(), upload = upload_] {
         stream->Prepare(stream->finished() ? ClientLeft() : upload->Finish());
       });
       return;
@@ -91,7 +90,7 @@ class UploadReactor final : public Reactor {
     if (status.ok()) {
       StartRead(&bytes_);
     } else {
-      stream_->Finish(status);
+      stream()->Finish(status);
     }
   }
 
@@ -100,20 +99,11 @@ class UploadReactor final : public Reactor {
     absl::Status status = ParseMessage(bytes_, message);
     if (status.ok()) status = upload_->Add(message);
     if (!status.ok() || !message.has_spec()) return status;
-    stream_->SetTarget(TargetOf(upload_->request()));
-    return CheckTarget(backend_, call_->principal(), upload_->request());
-  }
-
-  void OnWriteDone(bool ok) override { stream_->OnWriteDone(ok); }
-  void OnCancel() override { stream_->OnCancel(); }
-  void OnDone() override {
-    if (stream_->cancelled()) call_->set_status(ClientLeft());
-    delete this;
+    stream()->SetTarget(TargetOf(upload_->request()));
+    return CheckTarget(backend_, call().principal(), upload_->request());
   }
 
   Backend& backend_;
-  const std::unique_ptr<RpcCall> call_;
-  const std::shared_ptr<UploadStream> stream_;
   const std::shared_ptr<MemoryUpload> upload_;
   std::mutex mutex_;
   grpc::ByteBuffer bytes_;

@@ -141,7 +141,7 @@ class Watch final : public ResponseStream<WriteReactor>, public std::enable_shar
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMemories(Backend& backend,
                                                           grpc::CallbackServerContext& context,
                                                           const grpc::ByteBuffer& request) {
-  return StreamAnswer<v1::WatchMemoriesRequest, Watch>::Start("WatchMemories", backend, context, request);
+  return StreamAnswer<v1::WatchMemoriesRequest, Watch>("WatchMemories", backend, context, request);
 }
 
 }  // namespace mtm

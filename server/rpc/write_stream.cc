@@ -28,23 +28,23 @@ absl::Status Check(const Backend& backend, const ForgetRequest& request) {
   return FindBase(backend.store, backend.model, request.memory).status();
 }
 
-bool IsNew(const WriteRequest& request) {
-  const auto* create = std::get_if<CreateRequest>(&request.change);
-  return create != nullptr && !create->replace;
-}
-
 const std::string& Target(const CreateRequest& request) { return request.name; }
 const std::string& Target(const AppendRequest& request) { return request.memory; }
 const std::string& Target(const ForgetRequest& request) { return request.memory; }
 
 }  // namespace
 
+bool MakesNewMemory(const WriteRequest& request) {
+  const auto* create = std::get_if<CreateRequest>(&request.change);
+  return create != nullptr && !create->replace;
+}
+
 absl::Status CheckTarget(const Backend& backend, const Principal& principal, const WriteRequest& request) {
   const auto check = [&] {
     if (backend.maker.Knows(principal.OwnRequestId(request.request_id))) return absl::OkStatus();
     return std::visit([&](const auto& change) { return Check(backend, change); }, request.change);
   };
-  if (IsNew(request)) {
+  if (MakesNewMemory(request)) {
     const absl::Status allowed = principal.CheckNew(TargetOf(request));
     return allowed.ok() ? check() : allowed;
   }

@@ -4,7 +4,6 @@
 
 #include <string>
 #include <utility>
-#include <variant>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +19,9 @@ namespace mtm {
 // again. Errors as WithRight's, FindBase's and MemoryStore's. Whether it is there does not matter for a
 // request id that is known already.
 absl::Status CheckTarget(const Backend& backend, const Principal& principal, const WriteRequest& request);
+
+// It makes a memory under a name that must not exist.
+bool MakesNewMemory(const WriteRequest& request);
 
 // The name or reference of the memory that is changed.
 const std::string& TargetOf(const WriteRequest& request);
@@ -65,8 +67,7 @@ class WriteStream : public ResponseStream<Reactor>, public WriteSink {
  protected:
   // `self` is this.
   void BeginWrite(WriteRequest request, std::shared_ptr<WriteSink> self) {
-    const auto* create = std::get_if<CreateRequest>(&request.change);
-    undone_ = create != nullptr && !create->replace && request.request_id.empty();
+    undone_ = MakesNewMemory(request) && request.request_id.empty();
     request_id_ = request.request_id;
     request.request_id = this->principal().OwnRequestId(request_id_);
     backend_.maker.Write(std::move(request), std::move(self));

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_RPC_ENGINE_RPC_H_
+#define MTM_SERVER_RPC_ENGINE_RPC_H_
+
+#include <functional>
+#include <string_view>
+#include <utility>
+
+#include "server/rpc/backend.h"
+#include "server/rpc/unary.h"
+#include "server/rpc/validate_uses.h"
+
+namespace mtm {
+
+// Runs `start`, which finds the memories of `uses`: at once, or on the worker where one has to be loaded
+// first.
+inline void RunWithMemories(Backend& backend, const Principal& principal, const MemoryUseProtos& uses,
+                            std::function<void()> start) {
+  if (WouldLoad(uses, backend.store, principal)) {
+    backend.worker.Run(std::move(start));
+  } else {
+    start();
+  }
+}
+
+// A unary rpc that the engine answers: `start`(UnaryRpc*, const Request&, Backend&) hands it over, unless the
+// client has left by then.
+template <typename Request, typename Function>
+grpc::ServerUnaryReactor* AnswerByEngine(std::string_view name, Backend& backend,
+                                         grpc::CallbackServerContext& context, const grpc::ByteBuffer& bytes,
+                                         grpc::ByteBuffer* response, Function start) {
+  auto call = backend.calls.Begin(name, context);
+  const auto request = ReadRequest<Request>(*call, bytes);
+  auto* rpc = new UnaryRpc(std::move(call), response, [&backend] { backend.engine.Wake(); });
+  if (!request.ok()) {
+    rpc->Fail(request.status());
+    return rpc;
+  }
+  RunWithMemories(backend, rpc->call().principal(), request->memory_uses(),
+                  [rpc, request = *request, &backend, start] {
+                    if (rpc->cancelled()->load()) {
+                      rpc->Fail(ClientLeft());
+                    } else {
+                      start(rpc, request, backend);
+                    }
+                  });
+  return rpc;
+}
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_RPC_ENGINE_RPC_H_
