@@ -36,6 +36,10 @@ foreach(_document README.md memory_store/FORMAT.md)
   endif()
 endforeach()
 
+# Not enabled: its configuration is the administrator's to write, from the example.
+install(FILES ${PROJECT_SOURCE_DIR}/deploy/systemd/mtm.service DESTINATION lib/systemd/system)
+install(FILES ${PROJECT_SOURCE_DIR}/deploy/systemd/mtm.toml DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_CONTACT "mtm maintainers <mtm@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "gRPC inference service that gives GPT-2 a persistent memory")

@@ -89,6 +89,7 @@ test_packages="
   shellcheck              command:shellcheck
   python3-grpcio          python:grpc
   python3-protobuf        python:google.protobuf
+  systemd                 command:systemd-analyze
 "
 package_packages="
   dpkg-dev                command:dpkg-shlibdeps
