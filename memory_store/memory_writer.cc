@@ -161,9 +161,7 @@ absl::StatusOr<std::shared_ptr<const Memory>> MemoryWriter::Commit(const CommitO
     draft.new_segments.push_back(*std::move(prepared));
   }
   impl_->committed = true;
-  absl::StatusOr<std::shared_ptr<const Memory>> memory = store.Commit(std::move(draft), options);
-  if (memory.ok() && impl_->segment != nullptr) impl_->segment->Release();
-  return memory;
+  return store.Commit(std::move(draft), options);
 }
 
 }  // namespace mtm

@@ -80,7 +80,7 @@ SegmentWriter::SegmentWriter(FileSystem& file_system, std::filesystem::path path
     : file_system_(file_system), path_(std::move(path)) {}
 
 SegmentWriter::~SegmentWriter() {
-  if (!released_) file_system_.Remove(path_).IgnoreError();  // the next open removes what is left
+  file_system_.Remove(path_).IgnoreError();  // mostly renamed; the next open removes what is left
 }
 
 absl::Status SegmentWriter::BeginWindow(std::span<const int32_t> tokens) {

@@ -24,8 +24,8 @@ struct PlannedWindow {
   std::string source;
 };
 
-// A segment being written under a temporary path. Holds no rows in RAM. Removes the file when destroyed,
-// unless it was released. Not thread-safe. Errors are those of MemoryWriter.
+// A segment being written under a temporary path. Holds no rows in RAM. Removes the file when destroyed, if
+// it is still under that path. Not thread-safe. Errors are those of MemoryWriter.
 class SegmentWriter {
  public:
   // INVALID_ARGUMENT: no windows, or a spec that is no memory. RESOURCE_EXHAUSTED: disk full; the space is
@@ -46,14 +46,12 @@ class SegmentWriter {
   absl::StatusOr<std::string> Finish();
 
   const std::filesystem::path& path() const { return path_; }
-  void Release() { released_ = true; }  // the file was renamed
 
  private:
   struct Impl;
   SegmentWriter(FileSystem& file_system, std::filesystem::path path);
   FileSystem& file_system_;
   const std::filesystem::path path_;
-  bool released_ = false;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -22,6 +22,14 @@ void RemoveOrWarn(FileSystem& file_system, const std::filesystem::path& path) {
   }
 }
 
+// So that what did not change is the same object, as after a change of our own.
+void ShareUnchanged(const Manifest& before, Manifest& next) {
+  for (auto& [name, memory] : next.memories) {
+    const auto old = before.memories.find(name);
+    if (old != before.memories.end() && *old->second == *memory) memory = old->second;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoreFolder>> StoreFolder::Open(FileSystem& file_system,
@@ -170,6 +178,7 @@ absl::StatusOr<bool> StoreFolder::Reload() {
   if (*line == line_) return false;
   absl::StatusOr<Manifest> manifest = ReadManifest(file_system_, path);
   if (!manifest.ok()) return manifest.status();
+  ShareUnchanged(*this->manifest(), *manifest);
   SetManifest(*std::move(manifest));
   line_ = *line;  // where it changed in between, the next call finds another one
   return true;

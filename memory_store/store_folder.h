@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -74,7 +75,7 @@ class StoreFolder {
   std::unique_ptr<FileLock> lock_;  // null: read-only
   std::unique_ptr<ReserveFile> reserve_;
   uint64_t manifest_size_ = 0;
-  std::string line_;  // read-only: the first one of the manifest
+  std::optional<std::string> line_;  // read-only: the first one of the manifest; none was read: unset
 
   std::set<std::string> candidates_for_removal_;  // segments
   mutable std::mutex manifest_mutex_;

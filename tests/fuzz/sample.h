@@ -24,7 +24,7 @@ inline std::shared_ptr<const Segment> SampleSegment(FileSystem& files, const std
                         .leading = {198},
                         .dtype = dtype};
   const auto writer =
-      SegmentWriter::Create(files, path, spec,
+      SegmentWriter::Create(files, path.string() + ".tmp", spec,
                             {{.n_tokens = 16, .source = "one"}, {.n_tokens = 8, .source = "\"two\""}})
           .value();
   int number = 0;
@@ -39,7 +39,7 @@ inline std::shared_ptr<const Segment> SampleSegment(FileSystem& files, const std
     }
   }
   const std::string digest = writer->Finish().value();
-  writer->Release();
+  files.Rename(writer->path(), path).IgnoreError();
   return Segment::Load(files, path, digest).value();
 }
 

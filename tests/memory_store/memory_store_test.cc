@@ -19,7 +19,9 @@
 namespace mtm {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -427,6 +429,7 @@ TEST_F(VersionTest, AWriteWithAKnownIdHappensOnce) {
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ((*again)->info().digest, (*once)->info().digest);
   EXPECT_EQ((*store_->Get("m"))->n_tokens(), 12);
+  EXPECT_THAT(FilesIn(root_ / "segments"), Each(EndsWith(".mtm")));
   ASSERT_TRUE(store_->Delete("m", {.request_id = "gone"}).ok());
   EXPECT_TRUE(store_->Delete("m", {.request_id = "gone"}).ok());
 }
@@ -481,9 +484,11 @@ TEST_F(VersionTest, DamageIsQuarantinedAndTheOthersServe) {
 
 TEST_F(VersionTest, AReaderBesideTheWriterSeesItsChanges) {
   Create("m", content_);
+  Create("unchanged", TestMemory(3));
   const auto reader =
       MemoryStore::Open(root_, {.read_only = true, .poll_interval = absl::Milliseconds(5)}).value();
   EXPECT_TRUE(content_.IsIn(**reader->Get("m")));
+  const auto unchanged = reader->catalog()->at("unchanged");
   ExpectError(reader->Delete("m"), kPrecondition, "read");
   ExpectError(reader->Create("n", content_.spec, content_.Plan(4)).status(), kPrecondition, "read");
   std::mutex mutex;
@@ -497,6 +502,15 @@ TEST_F(VersionTest, AReaderBesideTheWriterSeesItsChanges) {
   changed.wait(lock, [&] { return reader->catalog()->at("m")->info.digest == next; });
   lock.unlock();
   EXPECT_TRUE(TestMemory(2).IsIn(**reader->Get("m")));
+  EXPECT_EQ(reader->catalog()->at("unchanged"), unchanged);  // a watcher is not told of it again
+}
+
+TEST_F(VersionTest, AnEmptyManifestIsDamageToAReaderToo) {
+  Create("m", content_);
+  store_.reset();
+  WriteAll(root_ / "MANIFEST", "");
+  ExpectError(MemoryStore::Open(root_, {.read_only = true}).status(), absl::StatusCode::kDataLoss,
+              "MANIFEST");
 }
 
 TEST_F(VersionTest, QuotasAreOfANamespace) {

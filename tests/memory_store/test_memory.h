@@ -145,7 +145,6 @@ struct TestMemory {
     absl::StatusOr<std::string> digest = (*writer)->Finish();
     if (!digest.ok()) return digest;
     std::filesystem::rename((*writer)->path(), folder / (*digest + ".mtm"));
-    (*writer)->Release();
     return digest;
   }
 
