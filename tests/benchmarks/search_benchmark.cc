@@ -26,6 +26,7 @@
 #include "memory_store/segment.h"
 #include "memory_store/segment_index.h"
 #include "memory_store/segment_writer.h"
+#include "tests/support/synthetic_keys.h"
 
 namespace mtm {
 namespace {
@@ -34,28 +35,19 @@ constexpr int kDim = 64;
 constexpr int kNeighbours = 5;
 constexpr int64_t kWindow = 1024;
 
-// How keys lie: independent numbers, which no index can sort into lists, or as far as they vary in few
-// directions, the i-th by 1/i, about a thousand centres, which is nearer to those of a model.
+// How keys lie: independent numbers, which no index can sort into lists, or nearer to those of a model
+// (synthetic_keys.h).
 enum class Keys { kIndependent, kClustered };
 
 std::vector<float> Random(uint32_t seed, int64_t n_rows, Keys keys) {
-  std::mt19937 centre_random(99);
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
   std::vector<float> numbers(static_cast<size_t>(n_rows * kDim));
-  if (keys == Keys::kIndependent) {
-    for (float& x : numbers) x = normal(random);
+  if (keys == Keys::kClustered) {
+    SyntheticKeys(seed, kDim).Fill(0, numbers);
     return numbers;
   }
-  std::vector<float> centres(1000 * kDim);
-  for (size_t i = 0; i < centres.size(); ++i)
-    centres[i] = 4 * normal(centre_random) / static_cast<float>(1 + i % kDim);
-  for (size_t row = 0; row < static_cast<size_t>(n_rows); ++row) {
-    const float* const centre = &centres[random() % 1000 * kDim];
-    for (size_t i = 0; i < kDim; ++i) {
-      numbers[row * kDim + i] = centre[i] + 2 * normal(random) / static_cast<float>(1 + i);
-    }
-  }
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  for (float& x : numbers) x = normal(random);
   return numbers;
 }
 

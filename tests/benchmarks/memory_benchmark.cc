@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a memory costs by its size: making, loading, appending to, searching, and a generation step that uses
+// it. GPT-2 124M's shape, layers 7 to 9, halves. Keys are synthetic (synthetic_keys.h); creating is the
+// store's part, without the model's pass over the text. Sizes run from small to large, and each leaves its
+// memory to the benchmarks behind it, so a filter has to keep Create. A million tokens take 10 GB in TMPDIR.
+//   build/benchmarks/memory_benchmark --benchmark_out=memory.json && tests/benchmarks/plot_memory.py
+//   memory.json
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "memory_store/memory_store.h"
+#include "memory_store/search.h"
+#include "memory_store/segment.h"
+#include "server/model/model.h"
+#include "server/model/sequence.h"
+#include "tests/support/gpt2_shapes.h"
+#include "tests/support/synthetic_keys.h"
+
+namespace mtm {
+namespace {
+
+constexpr int64_t kWindow = 1023;  // the context, less the leading token
+constexpr int64_t kAppended = 1000;
+constexpr int kContext = 128;
+constexpr int kStepsPerFork = 16;
+constexpr int kNeighbours = 5;
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (value.ok()) return *std::move(value);
+  std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
+  std::exit(1);
+}
+
+void Must(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(1);
+}
+
+// What every benchmark shares: the model, a store, and in it one memory at a time.
+class Shared {
+ public:
+  Shared() : model_(Must(Model::Random(Gpt2Small(), 1))) {
+    std::string pattern = (std::filesystem::temp_directory_path() / "memory_benchmark.XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+    store_ = Must(MemoryStore::Open(folder_));
+  }
+  ~Shared() {
+    store_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+
+  const Model& model() const { return *model_; }
+  MemoryStore& store() { return *store_; }
+  std::shared_ptr<const Memory> memory() { return Must(store_->Get("memory")); }
+
+  MemorySpec spec() const {
+    const ModelConfig& config = model_->config();
+    return {.model_fingerprint = model_->fingerprint(),
+            .layers = {7, 8, 9},
+            .n_head = config.n_head,
+            .head_dim = config.head_dim(),
+            .leading = {198},
+            .dtype = DataType::kF16};
+  }
+
+ private:
+  std::unique_ptr<Model> model_;
+  std::filesystem::path folder_;
+  std::unique_ptr<MemoryStore> store_;
+};
+
+Shared& TheShared() {
+  static Shared shared;
+  return shared;
+}
+
+// Time in the store, without that in making numbers for it.
+class StoreClock {
+ public:
+  template <typename Work>
+  auto Time(const Work& work) {
+    const absl::Time start = absl::Now();
+    auto result = work();
+    total_ += absl::Now() - start;
+    return result;
+  }
+  double seconds() const { return absl::ToDoubleSeconds(total_); }
+
+ private:
+  absl::Duration total_;
+};
+
+void WriteWindow(MemoryWriter& writer, const MemorySpec& spec, int64_t n_tokens, SyntheticKeys& keys,
+                 StoreClock& clock) {
+  const std::vector<int32_t> tokens(static_cast<size_t>(n_tokens), 1);
+  std::vector<float> rows(tokens.size() * static_cast<size_t>(spec.head_dim));
+  Must(clock.Time([&] { return writer.BeginWindow(tokens); }));
+  for (const int layer : spec.layers) {
+    for (int head = 0; head < spec.n_head; ++head) {
+      keys.Fill(layer * spec.n_head + head, rows);
+      Must(clock.Time([&] { return writer.Write(layer, head, rows, rows); }));
+    }
+  }
+}
+
+// Bytes of this process that no file backs.
+double AnonymousBytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word != "RssAnon:") continue;
+    double kibibytes = 0;
+    status >> kibibytes;
+    return kibibytes * 1024;
+  }
+  return 0;
+}
+
+void Create(benchmark::State& state, int64_t n_tokens) {
+  Shared& shared = TheShared();
+  const MemorySpec spec = shared.spec();
+  std::vector<PlannedWindow> windows;
+  for (int64_t begin = 0; begin < n_tokens; begin += kWindow)
+    windows.push_back({.n_tokens = std::min(kWindow, n_tokens - begin), .source = ""});
+  for (auto _ : state) {
+    if (shared.store().Find("memory").ok()) Must(shared.store().Delete("memory"));
+    const double before = AnonymousBytes();
+    SyntheticKeys keys(1, spec.head_dim);
+    StoreClock clock;
+    const auto writer = Must(clock.Time([&] { return shared.store().Create("memory", spec, windows); }));
+    for (const PlannedWindow& window : windows) WriteWindow(*writer, spec, window.n_tokens, keys, clock);
+    state.counters["grown_MB"] = (AnonymousBytes() - before) / 1e6;
+    const absl::Time commit = absl::Now();
+    const auto memory = Must(clock.Time([&] { return writer->Commit(); }));
+    state.counters["commit_s"] =
+        absl::ToDoubleSeconds(absl::Now() - commit);  // the index, fsync, reading back
+    state.counters["GB"] = static_cast<double>(memory->info().size_bytes) / 1e9;
+    state.SetIterationTime(clock.seconds());
+  }
+}
+
+void Load(benchmark::State& state) {
+  MemoryStore& store = TheShared().store();
+  for (auto _ : state) {
+    state.PauseTiming();
+    Must(store.Unload("memory"));
+    state.ResumeTiming();
+    benchmark::DoNotOptimize(Must(store.Get("memory")));
+  }
+}
+
+// `kAppended` tokens more, each time to what the time before left.
+void Append(benchmark::State& state) {
+  Shared& shared = TheShared();
+  SyntheticKeys keys(2, shared.spec().head_dim);
+  for (auto _ : state) {
+    const auto base = shared.memory();
+    const SegmentRun run = SegmentsToMerge(*base, kAppended);
+    size_t first = 0;
+    std::vector<PlannedWindow> planned;
+    for (size_t i = 0; i < run.first; ++i) first += base->segments()[i]->windows().size();
+    for (size_t i = run.first; i < run.first + run.count; ++i)
+      for (const MemoryWindow& window : base->segments()[i]->windows())
+        planned.push_back({.n_tokens = window.n_tokens, .source = window.source});
+    const size_t n_copied = planned.size();
+    planned.push_back({.n_tokens = kAppended, .source = ""});
+    StoreClock clock;
+    const auto writer = Must(clock.Time([&] { return shared.store().Revise(base, run, planned); }));
+    for (size_t i = 0; i < n_copied; ++i)
+      Must(clock.Time([&] { return writer->CopyWindow(*base, first + i); }));
+    WriteWindow(*writer, shared.spec(), kAppended, keys, clock);
+    Must(clock.Time([&] { return writer->Commit({.purge_older_versions = true}); }));
+    state.SetIterationTime(clock.seconds());
+  }
+}
+
+// Share of the exact search's nearest that the memory finds.
+double Recall(const Memory& memory, int layer, int head, std::span<const float> queries) {
+  const Segment& segment = *memory.segments()[0];
+  const std::vector<Neighbour> exact = NearestKeys(segment.keys(layer, head), queries, kNeighbours);
+  const std::vector<Neighbour> found = memory.Search(layer, head, queries, kNeighbours);
+  size_t n_found = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    const auto begin = found.begin() + static_cast<std::ptrdiff_t>(i / kNeighbours * kNeighbours);
+    n_found += std::find(begin, begin + kNeighbours, exact[i]) != begin + kNeighbours ? 1 : 0;
+  }
+  return static_cast<double>(n_found) / static_cast<double>(exact.size());
+}
+
+// One query at a time, each of another layer and head.
+void Search(benchmark::State& state) {
+  const auto memory = TheShared().memory();
+  const MemorySpec& spec = memory->spec();
+  const auto dim = static_cast<size_t>(spec.head_dim);
+  SyntheticKeys keys(3, spec.head_dim);
+  std::vector<float> queries(36 * dim);
+  for (int i = 0; i < 36; ++i)
+    keys.Fill(7 * spec.n_head + i, std::span(queries).subspan(static_cast<size_t>(i) * dim, dim));
+  size_t i = 0;
+  for (auto _ : state) {
+    const int pair = static_cast<int>(i++ % 36);
+    const auto query = std::span(queries).subspan(static_cast<size_t>(pair) * dim, dim);
+    benchmark::DoNotOptimize(memory->Search(7 + pair / 12, pair % 12, query, kNeighbours));
+  }
+  std::vector<float> others(100 * dim);
+  keys.Fill(8 * spec.n_head + 5, others);
+  state.counters["recall"] = Recall(*memory, 8, 5, others);
+  state.counters["indexed"] = static_cast<double>(memory->info().n_indexed);
+}
+
+std::vector<MemoryUse> Uses(int type) {
+  if (type == 0) return {};
+  const auto memory = TheShared().memory();
+  if (type == 2) {
+    return {{memory,
+             {9},
+             {.method = Method::kType2,
+              .k = kNeighbours,
+              .memory_fraction = 0,
+              .bookkeeping_fraction = 0,
+              .score_scale = 1000,
+              .residual_fraction = 0.1}}};
+  }
+  return {{memory,
+           {7, 8, 9},
+           {.method = Method::kType3,
+            .k = kNeighbours,
+            .memory_fraction = 5,
+            .bookkeeping_fraction = 0.9,
+            .score_scale = 0.01,
+            .residual_fraction = 0.33,
+            .head_fraction = 0.1}}};
+}
+
+void RunStep(Sequence& sequence) {
+  Sequence* const batch[] = {&sequence};
+  Must(TheShared().model().Step(batch));
+}
+
+// Behind a context of `kContext` tokens; what is selected is as in step_benchmark.
+void Step(benchmark::State& state, int type) {
+  Sequence prefilled(TheShared().model(), {.uses = Uses(type), .capacity = kContext + kStepsPerFork});
+  std::vector<int32_t> prompt(kContext);
+  for (int i = 0; i < kContext; ++i) prompt[static_cast<size_t>(i)] = (i * 7919 + 209) % 50000;
+  prefilled.Append(prompt);
+  RunStep(prefilled);
+  std::unique_ptr<Sequence> sequence;
+  int64_t steps = 0;
+  for (auto _ : state) {
+    if (steps % kStepsPerFork == 0) {
+      state.PauseTiming();
+      sequence = prefilled.Fork();
+      state.ResumeTiming();
+    }
+    const auto token = static_cast<int32_t>(steps++ * 31 % 50000);
+    sequence->Append({&token, 1});
+    RunStep(*sequence);
+  }
+}
+
+void Register() {
+  benchmark::RegisterBenchmark("Step/plain", [](benchmark::State& state) { Step(state, 0); })
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond);
+  for (const int64_t n : {1'000, 10'000, 100'000, 1'000'000}) {
+    const std::string size = "/tokens:" + std::to_string(n);
+    benchmark::RegisterBenchmark(("Create" + size).c_str(),
+                                 [n](benchmark::State& state) { Create(state, n); })
+        ->Iterations(1)
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("Load" + size).c_str(), Load)
+        ->Iterations(3)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("Search" + size).c_str(), Search)
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
+    for (const int type : {2, 3}) {
+      benchmark::RegisterBenchmark(("Step/type:" + std::to_string(type) + size).c_str(),
+                                   [type](benchmark::State& state) { Step(state, type); })
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+    }
+    benchmark::RegisterBenchmark(("Append" + size).c_str(), Append)
+        ->Iterations(8)
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond);
+  }
+}
+
+}  // namespace
+}  // namespace mtm
+
+int main(int argc, char** argv) {
+  mtm::Register();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}
