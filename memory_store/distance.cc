@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "memory_store/cpu.h"
 #include "memory_store/half.h"
 
 #if defined(__x86_64__)
@@ -51,9 +52,7 @@ void PortableDistances(const Number* base, size_t dim, RowAt row_at, const float
 
 #define MTM_AVX2 __attribute__((target("avx2,fma,f16c")))
 
-bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && CpuHasF16c(); }
 
 MTM_AVX2 inline __m256 Load8(const float* row) { return _mm256_loadu_ps(row); }
 MTM_AVX2 inline __m256 Load8(const uint16_t* row) {

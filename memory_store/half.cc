@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstddef>
 
+#include "memory_store/cpu.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -19,8 +21,6 @@ constexpr int kShift = 23 - 10;
 constexpr uint32_t kRebias = (127u - 15u) << 23;
 
 #if defined(__x86_64__)
-
-bool HasF16c() { return __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c"); }
 
 __attribute__((target("avx,f16c"))) size_t HalfToFloatF16c(const uint16_t* halves, float* floats, size_t n) {
   size_t i = 0;
@@ -83,7 +83,7 @@ uint16_t PortableFloatToHalf(float number) {
 void HalfToFloat(std::span<const uint16_t> halves, std::span<float> floats) {
   size_t i = 0;
 #if defined(__x86_64__)
-  static const bool has_f16c = HasF16c();
+  static const bool has_f16c = CpuHasF16c();
   if (has_f16c) i = HalfToFloatF16c(halves.data(), floats.data(), halves.size());
 #endif
   for (; i < halves.size(); ++i) floats[i] = PortableHalfToFloat(halves[i]);
@@ -92,7 +92,7 @@ void HalfToFloat(std::span<const uint16_t> halves, std::span<float> floats) {
 void FloatToHalf(std::span<const float> floats, std::span<uint16_t> halves) {
   size_t i = 0;
 #if defined(__x86_64__)
-  static const bool has_f16c = HasF16c();
+  static const bool has_f16c = CpuHasF16c();
   if (has_f16c) i = FloatToHalfF16c(floats.data(), halves.data(), floats.size());
 #endif
   for (; i < floats.size(); ++i) halves[i] = PortableFloatToHalf(floats[i]);

@@ -124,14 +124,11 @@ std::shared_ptr<const Segment> SegmentCache::Find(const std::string& digest) con
 bool SegmentCache::Keeps(const std::string& digest) const { return Find(digest) != nullptr; }
 
 std::shared_ptr<const Segment> SegmentCache::Count(std::shared_ptr<const Segment> segment) const {
-  struct Counted {
-    std::shared_ptr<const Segment> segment;
-    std::shared_ptr<std::atomic<int64_t>> total;
-    ~Counted() { *total -= segment->size_bytes(); }
-  };
   *resident_bytes_ += segment->size_bytes();
   const Segment* const pointer = segment.get();
-  return {std::make_shared<const Counted>(std::move(segment), resident_bytes_), pointer};
+  return {pointer, [segment = std::move(segment), total = resident_bytes_](const Segment*) {
+            *total -= segment->size_bytes();
+          }};
 }
 
 absl::Status SegmentCache::MakeRoom(int64_t bytes) {
