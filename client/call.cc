@@ -2,32 +2,24 @@
 #include "client/call.h"
 
 #include <algorithm>
-#include <chrono>
-#include <condition_variable>
-#include <mutex>
 
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/retries.h"
+#include "client/sleep.h"
 #include "client/status.h"
 
 namespace mtm::client {
 namespace {
 
-constexpr int kBackoffFactor = 3;
+constexpr size_t kMaxHeaderBytes = 1000;  // peers refuse 8 KiB of metadata
 
 // Up to a fifth more or less: clients that lost their server together do not come back together.
 absl::Duration Jittered(absl::Duration wait) {
   absl::BitGen random;
   return wait * absl::Uniform(random, 0.8, 1.2);
-}
-
-void Sleep(absl::Duration duration, const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any stopped;
-  std::unique_lock lock(mutex);
-  stopped.wait_for(lock, stop, absl::ToChronoNanoseconds(duration), [] { return false; });
 }
 
 }  // namespace
@@ -40,9 +32,18 @@ Call::Call(const std::string& address, const CallOptions& options)
 }
 
 absl::Status Call::Finish(const grpc::Status& status) const {
-  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return FromGrpc(status);
+  const bool names_nothing = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (!names_nothing) return FromGrpc(status);
   return FromGrpc(grpc::Status(status.error_code(), absl::StrCat(address_, ": ", status.error_message()),
                                status.error_details()));
+}
+
+void AddMemoryHeader(grpc::ClientContext& context, const std::string& reference) {
+  const std::string name = reference.substr(0, reference.find('@'));
+  // gRPC aborts over others; no memory has such a name.
+  const bool can_be_sent = std::ranges::all_of(name, [](char c) { return c > ' ' && c <= '~'; });
+  if (can_be_sent && name.size() <= kMaxHeaderBytes) context.AddMetadata("x-mtm-memory", name);
 }
 
 absl::Status CallWithRetries(const ClientOptions& options, const CallOptions& call_options,
@@ -58,7 +59,7 @@ absl::Status CallWithRetries(const ClientOptions& options, const CallOptions& ca
     const absl::Duration pause = Jittered(wait);
     if (absl::Now() + pause >= deadline) return status;
     if (options.on_retry) options.on_retry(status, pause);
-    Sleep(pause, call_options.stop);
+    SleepUnlessStopped(pause, call_options.stop);
     if (call_options.stop.stop_requested()) return absl::CancelledError("stopped");
   }
 }

@@ -23,7 +23,7 @@ class Call {
 
   grpc::ClientContext& context() { return context_; }
 
-  // Says which server was not reached.
+  // Says which server was not reached, or not in time.
   absl::Status Finish(const grpc::Status& status) const;
 
  private:
@@ -33,19 +33,30 @@ class Call {
 };
 
 // Gives `attempt` a new Call until it ends otherwise than with UNAVAILABLE, at most options.max_attempts
-// times and within the timeout of `call_options`. For calls that may be made twice.
+// times and within the timeout of `call_options`. For streams that are taken up where they broke off, or
+// whose request gRPC cannot send again; the others are tried again by gRPC, see retries.h.
 absl::Status CallWithRetries(const ClientOptions& options, const CallOptions& call_options,
                              const std::function<absl::Status(Call&)>& attempt);
 
-// CallWithRetries for an rpc without streams.
+// Balancers keep the requests for a memory on the same replicas by this header: the name of the first memory
+// that a request uses.
+template <typename Request>
+void AddMemoryHeader(grpc::ClientContext& context, const Request& request) {
+  if constexpr (requires { request.memory_uses(); }) {
+    if (!request.memory_uses().empty()) AddMemoryHeader(context, request.memory_uses(0).memory());
+  }
+}
+void AddMemoryHeader(grpc::ClientContext& context, const std::string& reference);
+
+// An rpc without streams. gRPC tries it again.
 template <typename Stub, typename Request, typename Response>
 absl::StatusOr<Response> Unary(const ClientOptions& options, const CallOptions& call_options, Stub& stub,
                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                const Request& request) {
+  Call call(options.address, call_options);
+  AddMemoryHeader(call.context(), request);
   Response response;
-  absl::Status status = CallWithRetries(options, call_options, [&](Call& call) {
-    return call.Finish((stub.*method)(&call.context(), request, &response));
-  });
+  absl::Status status = call.Finish((stub.*method)(&call.context(), request, &response));
   if (!status.ok()) return status;
   return response;
 }

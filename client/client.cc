@@ -4,19 +4,17 @@
 
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/call.h"
+#include "client/connection.h"
+#include "client/retries.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/support/channel_arguments.h"
 
 namespace mtm::client {
 namespace {
 
-bool IsLoopback(const std::string& address) {
-  return absl::StartsWith(address, "127.") || absl::StartsWith(address, "localhost") ||
-         absl::StartsWith(address, "[::1]");
-}
+constexpr int kRetryBufferBytes = 64 << 20;
 
 std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   grpc::ChannelArguments arguments;
@@ -25,6 +23,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   // A server that starts anew is found by the next attempt, not only after gRPC's own minute.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetServiceConfigJSON(ServiceConfig(options));
+  // A request that is larger would not be kept for another attempt.
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kRetryBufferBytes);
   // gRPC would ask the proxy that http_proxy names for this machine's own port.
   if (IsLoopback(options.address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(
@@ -45,17 +46,14 @@ absl::StatusOr<v1::Model> Client::GetModel(const CallOptions& call) {
 }
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(const v1::GenerateRequest& request,
-                                                      const CallOptions& call_options) {
-  Call call(options_.address, call_options);
-  v1::GenerateResponse response;
-  absl::Status status = call.Finish(inference_->Generate(&call.context(), request, &response));
-  if (!status.ok()) return status;
-  return response;
+                                                      const CallOptions& call) {
+  return Unary(options_, call, *inference_, &v1::InferenceService::Stub::Generate, request);
 }
 
 absl::Status Client::StreamGenerate(const v1::GenerateRequest& request, const EventCallback& callback,
                                     const CallOptions& call_options) {
   Call call(options_.address, call_options);
+  AddMemoryHeader(call.context(), request);
   const auto stream = inference_->StreamGenerate(&call.context(), request);
   bool finished = false;
   for (v1::StreamGenerateResponse event; stream->Read(&event);) {

@@ -28,16 +28,17 @@ struct ClientOptions {
   // host:port, or anything else that gRPC resolves, as unix:/run/mtm.sock.
   std::string address = "127.0.0.1:50051";
 
-  // Null: without TLS.
+  // Of MakeCredentials in connection.h, for TLS and tokens. Null: neither.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
 
-  // How often a call is made while the server is unavailable. >= 1.
+  // How often a call is made while the server is unavailable. 1 to 5.
   int max_attempts = 4;
 
   // Between the first two attempts, give or take a fifth; three times as long each time after.
   absl::Duration first_retry_delay = absl::Milliseconds(250);
 
-  // Called before each wait, on the thread of the call: what went wrong, and for how long it waits.
+  // Called before each wait for another attempt of a call with a stream, but of StreamGenerate, on the thread
+  // of the call: what went wrong, and for how long it waits.
   std::function<void(const absl::Status&, absl::Duration)> on_retry;
 };
 
@@ -79,8 +80,8 @@ using DataSource = std::function<absl::StatusOr<std::string>(int64_t offset)>;
 // FieldViolations reads; UNAVAILABLE names the address.
 //
 // A call that ends with UNAVAILABLE is made again, up to ClientOptions.max_attempts times. A write does
-// nothing twice by that: it gets a request id where it has none, a random UUID. Excepted are Generate and
-// StreamGenerate, and WatchMemories once it has begun.
+// nothing twice by that: it gets a request id where it has none, a random UUID. Excepted are StreamGenerate
+// and WatchMemories once something has come.
 //
 // Thread-safe: calls run side by side over one connection.
 class Client {

@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/render/format.h"
 #include "client/render/text_width.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -14,6 +16,16 @@ namespace mtm::client {
 namespace {
 
 constexpr char kBadRequestUrl[] = "type.googleapis.com/google.rpc.BadRequest";
+constexpr char kRetryInfoUrl[] = "type.googleapis.com/google.rpc.RetryInfo";
+
+// The detail of a status under a type URL; nothing where there is none that parses.
+template <typename Detail>
+std::optional<Detail> DetailOf(const absl::Status& status, const char* url) {
+  const auto payload = status.GetPayload(url);
+  Detail detail;
+  if (!payload || !detail.ParseFromString(std::string(*payload))) return std::nullopt;
+  return detail;
+}
 
 }  // namespace
 
@@ -33,10 +45,9 @@ absl::Status FromGrpc(const grpc::Status& status) {
 
 std::vector<FieldViolation> FieldViolations(const absl::Status& status) {
   std::vector<FieldViolation> violations;
-  const auto payload = status.GetPayload(kBadRequestUrl);
-  google::rpc::BadRequest bad_request;
-  if (!payload || !bad_request.ParseFromString(std::string(*payload))) return violations;
-  for (const auto& violation : bad_request.field_violations()) {
+  const auto bad_request = DetailOf<google::rpc::BadRequest>(status, kBadRequestUrl);
+  if (!bad_request) return violations;
+  for (const auto& violation : bad_request->field_violations()) {
     violations.push_back({violation.field(), violation.description()});
   }
   return violations;
@@ -53,12 +64,22 @@ absl::Status WithFieldViolations(absl::Status status, const std::vector<FieldVio
   return status;
 }
 
+std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
+  const auto info = DetailOf<google::rpc::RetryInfo>(status, kRetryInfoUrl);
+  if (!info || !info->has_retry_delay()) return std::nullopt;
+  return absl::Seconds(info->retry_delay().seconds()) + absl::Nanoseconds(info->retry_delay().nanos());
+}
+
 std::string StatusText(const absl::Status& status) {
   std::string text = absl::StrCat(absl::StatusCodeToString(status.code()), ": ",
                                   EscapeControl(std::string(status.message())));
+  if (const auto delay = RetryDelay(status)) {
+    absl::StrAppend(&text, " (try again in ", FormatElapsed(*delay), ")");
+  }
   for (const FieldViolation& violation : FieldViolations(status)) {
-    absl::StrAppend(&text, "\n  ", EscapeControl(violation.field), ": ",
-                    EscapeControl(violation.description));
+    const std::string line =
+        absl::StrCat(EscapeControl(violation.field), ": ", EscapeControl(violation.description));
+    if (!absl::StrContains(text, line)) absl::StrAppend(&text, "\n  ", line);  // a single one is the message
   }
   return text;
 }

@@ -14,32 +14,32 @@ namespace {
 constexpr char kHelp[] = R"(mtm: GPT-2 with a persistent memory.  Usage: mtm [OPTIONS] COMMAND [ARGUMENTS]
 
   generate, compare PROMPT   continue a prompt; with and without a memory
-  score PROMPT TEXT          log-probabilities of a given continuation
-  trace PROMPT               what was looked up in a memory
+  score PROMPT TEXT          log-probabilities; trace PROMPT: what was looked up
   tokenize, detokenize       text to token ids and back; model: what is served
   remember NAME FILE...      make a memory out of texts, or --replace one
   append NAME FILE...        add texts to it; forget NAME: take content out
   rollback NAME DIGEST       back to an older version; copy NAME NEW
   memories, show NAME        list them, one in detail; watch: every change
   label NAME KEY=VALUE...    labels and metadata; delete NAME...
-  load, unload NAME...       into memory before it is used, and out again
-  verify, reindex NAME...    check every byte; make the search index anew
+  load, unload NAME...       before it is used; verify, reindex NAME...
   export, import NAME FILE   to a file, from a file; wait ID: for a --detach
 
   --server ADDR      host:port ($MTM_SERVER; default 127.0.0.1:50051)
-  --json             print JSON; errors too, on standard error
-  --timeout SECONDS  give up after this long (default: never)
-  -v, --verbose      say more on standard error;  --version, -h, --help
+  --tls              trust the system's CAs; --tls-ca FILE: those in it
+  --tls-cert FILE    show this certificate, --tls-key FILE is its key
+  --token-file FILE  show the token in it; else the one in $MTM_TOKEN
+  --timeout SECONDS  give up after so long; --json: print JSON, errors too
+  -v, --verbose      say more on standard error;  --version
+  -h, --help         this; mtm COMMAND --help: its options, with examples
 
-mtm COMMAND --help has each command's options and examples. Exit codes: 0 ok,
-1 other error, 2 usage or INVALID_ARGUMENT, 3 NOT_FOUND, 4 ALREADY_EXISTS,
-5 FAILED_PRECONDITION, 6 UNAVAILABLE or DEADLINE_EXCEEDED, 7 RESOURCE_EXHAUSTED,
-8 DATA_LOSS, 130 interrupted.
+Exit codes: 0 ok, 1 other error, 2 usage or INVALID_ARGUMENT, 3 NOT_FOUND,
+4 ALREADY_EXISTS, 5 FAILED_PRECONDITION, 6 UNAVAILABLE or DEADLINE_EXCEEDED,
+7 RESOURCE_EXHAUSTED, 8 DATA_LOSS, 9 token or right missing, 130 interrupted.
 )";
 
 // Every command takes the global options too, before or after its name.
 void AddGlobalOptions(CLI::App& app, Session& session) {
-  app.add_option("--server", session.server)->envname("MTM_SERVER");
+  session.connection.AddTo(app);
   app.add_flag("--json", session.json);
   app.add_option("--timeout", session.timeout_seconds)
       ->check(CLI::Validator(
@@ -65,7 +65,9 @@ void StyleHelp(CLI::App& app) {
 absl::Status UsageError(const CLI::App& app, const CLI::ParseError& error) {
   std::string command = "mtm";
   for (const CLI::App* chosen : app.get_subcommands()) absl::StrAppend(&command, " ", chosen->get_name());
-  const std::string what = absl::StrReplaceAll(error.what(), {{"\n", " "}});
+  const bool no_command = app.get_subcommands().empty() && !app.remaining().empty();
+  const std::string what = no_command ? absl::StrCat("there is no command ", app.remaining().front())
+                                      : absl::StrReplaceAll(error.what(), {{"\n", " "}});
   return absl::InvalidArgumentError(
       absl::StrCat(std::string(absl::StripAsciiWhitespace(what)), " (see ", command, " --help)"));
 }
@@ -109,7 +111,9 @@ int RunMtm(const std::vector<std::string>& arguments, const Environment& env) {
   }
   if (!session.run)
     session.run = [](Session&) { return absl::InvalidArgumentError("no command (see mtm --help)"); };
-  session.Report(session.run(session));
+  absl::Status status = session.Connect();
+  if (status.ok()) status = session.run(session);
+  session.Report(status);
   if (!session.out().flush().good()) session.Report(absl::UnknownError("cannot write to standard output"));
   return session.exit_code();
 }

@@ -28,6 +28,9 @@ inline int ExitCode(absl::StatusCode code) {
       return 7;
     case absl::StatusCode::kDataLoss:
       return 8;
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+      return 9;
     default:
       return 1;
   }

@@ -33,10 +33,11 @@ ordered_json ErrorToJson(const absl::Status& status) {
   for (const FieldViolation& violation : FieldViolations(status)) {
     fields.push_back({{"field", violation.field}, {"description", violation.description}});
   }
-  return {{"error",
-           {{"code", absl::StatusCodeToString(status.code())},
-            {"message", std::string(status.message())},
-            {"fields", fields}}}};
+  ordered_json error = {{"code", absl::StatusCodeToString(status.code())},
+                        {"message", std::string(status.message())},
+                        {"fields", fields}};
+  if (const auto delay = RetryDelay(status)) error["retry_after_seconds"] = absl::ToDoubleSeconds(*delay);
+  return {{"error", error}};
 }
 
 std::string ToLine(const ordered_json& json) { return json.dump(-1, ' ', false, kReplace) + "\n"; }

@@ -14,7 +14,8 @@ namespace mtm::client {
 // without presence are always there.
 nlohmann::ordered_json ToJson(const google::protobuf::Message& message);
 
-// {"error": {"code", "message", "fields": [{"field", "description"}]}}
+// {"error": {"code", "message", "fields": [{"field", "description"}]}}, with "retry_after_seconds" where the
+// server said so.
 nlohmann::ordered_json ErrorToJson(const absl::Status& status);
 
 std::string ToLine(const nlohmann::ordered_json& json);      // for JSON Lines

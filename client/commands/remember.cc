@@ -43,24 +43,27 @@ absl::StatusOr<v1::CreateMemoryRequest::Spec> MakeSpec(const Options& options) {
 absl::Status Remember(Session& session, const Options& options) {
   const auto spec = MakeSpec(options);
   if (!spec.ok()) return spec.status();
-  return WriteTexts(session, options.name, options.texts, options.write,
-                    [&](size_t number, const v1::WriteOptions& write, const std::string& source,
-                        const MemoryReader& reader, const ProgressCallback& progress) {
-                      Client& client = session.client();
-                      if (number > 0) {
-                        v1::AppendToMemoryRequest::Spec further;
-                        further.set_name(options.name);
-                        further.set_source(source);
-                        *further.mutable_options() = write;
-                        return client.AppendToMemory(further, reader, progress, session.call_options());
-                      }
-                      v1::CreateMemoryRequest::Spec first = *spec;
-                      first.set_source(source);
-                      *first.mutable_options() = write;
-                      return options.replace
-                                 ? client.ReplaceMemory(first, reader, progress, session.call_options())
-                                 : client.CreateMemory(first, reader, progress, session.call_options());
-                    });
+  const absl::Status status = WriteTexts(
+      session, options.name, options.texts, options.write,
+      [&](size_t number, const v1::WriteOptions& write, const std::string& source, const MemoryReader& reader,
+          const ProgressCallback& progress) {
+        Client& client = session.client();
+        if (number > 0) {
+          v1::AppendToMemoryRequest::Spec further;
+          further.set_name(options.name);
+          further.set_source(source);
+          *further.mutable_options() = write;
+          return client.AppendToMemory(further, reader, progress, session.call_options());
+        }
+        v1::CreateMemoryRequest::Spec first = *spec;
+        first.set_source(source);
+        *first.mutable_options() = write;
+        return options.replace ? client.ReplaceMemory(first, reader, progress, session.call_options())
+                               : client.CreateMemory(first, reader, progress, session.call_options());
+      });
+  if (absl::IsAlreadyExists(status))
+    session.Note("--replace puts new content in its place, mtm append adds to it");
+  return status;
 }
 
 void AddSpecOptions(CLI::App& command, Options& options) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/commands/session.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands/exit_code.h"
 #include "client/commands/input.h"
@@ -9,18 +10,30 @@
 #include "client/status.h"
 
 namespace mtm::client {
+namespace {
 
-Client& Session::client() {
-  if (!client_) {
-    ClientOptions options;
-    options.address = server;
-    options.on_retry = [this](const absl::Status&, absl::Duration wait) {
-      if (env_.terminal.err && !json) err() << kEraseLine;  // progress may stand there
-      Note(absl::StrCat(server, " is unavailable, trying again in ", FormatElapsed(wait)));
-    };
-    client_.emplace(options);
-  }
-  return *client_;
+// What gRPC says where it sends plain text to a port with TLS; over TLS it speaks of a handshake.
+bool MayWantTls(const absl::Status& status) {
+  return absl::IsUnavailable(status) && absl::StrContains(status.message(), "failed to connect") &&
+         absl::StrContains(status.message(), "Socket closed");
+}
+
+}  // namespace
+
+absl::Status Session::Connect() {
+  const auto how = connection.Options();
+  if (!how.ok()) return how.status();
+  auto credentials = MakeCredentials(*how);
+  if (!credentials.ok()) return credentials.status();
+  ClientOptions options;
+  options.address = how->address;
+  options.credentials = *std::move(credentials);
+  options.on_retry = [this](const absl::Status&, absl::Duration wait) {
+    if (env_.terminal.err && !json) err() << kEraseLine;  // progress may stand there
+    Note(absl::StrCat(connection.server, " is unavailable, trying again in ", FormatElapsed(wait)));
+  };
+  client_.emplace(options);
+  return absl::OkStatus();
 }
 
 CallOptions Session::call_options() const {
@@ -48,6 +61,7 @@ void Session::Report(const absl::Status& status) {
     if (env_.terminal.err) err() << "\n";  // after the terminal's ^C
   } else {
     err() << err_style().Red("mtm:") << " " << StatusText(status) << "\n";
+    if (MayWantTls(status)) Note("a server with TLS wants --tls or --tls-ca FILE");
   }
   err().flush();
 }

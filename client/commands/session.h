@@ -11,6 +11,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "client/client.h"
+#include "client/commands/connection_flags.h"
 #include "client/render/style.h"
 #include "google/protobuf/message.h"
 
@@ -42,7 +43,7 @@ class Session {
   explicit Session(Environment env) : env_(std::move(env)) {}
 
   // Global options, bound to the command line.
-  std::string server = "127.0.0.1:50051";
+  ConnectionFlags connection;
   double timeout_seconds = 0;  // 0: none
   bool json = false;
   bool verbose = false;
@@ -58,8 +59,10 @@ class Session {
   // A table's limit: the terminal's columns, or 0, none.
   int out_width() const { return env_.terminal.out ? env_.terminal.width : 0; }
 
-  // Connects on the first use. To be called after the command line is read.
-  Client& client();
+  // Makes the client, once the command line is read. INVALID_ARGUMENT: what is said of the connection is
+  // wrong.
+  absl::Status Connect();
+  Client& client() { return *client_; }  // after Connect
   CallOptions call_options() const;
 
   void PrintJson(const google::protobuf::Message& message);

@@ -16,6 +16,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+const grpc::Status kStarting(grpc::StatusCode::UNAVAILABLE, "starting");
+
 v1::GenerateRequest Prompt(const std::string& text) {
   v1::GenerateRequest request;
   request.set_prompt(text);
@@ -86,18 +88,25 @@ TEST_F(ClientTest, FieldViolationsComeThrough) {
 }
 
 TEST_F(ClientTest, TriesAgainWhileUnavailable) {
-  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"}, 3);
+  state().FailNext(kStarting, 3);
   const auto model = client_.GetModel();
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(state().call_count(), 4);
-  ASSERT_EQ(retries_.size(), 3u);
-  EXPECT_THAT(std::string(retries_[0].message()), HasSubstr(server_.address()));
 }
 
 TEST_F(ClientTest, TriesAgainABoundedNumberOfTimes) {
-  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"}, 100);
-  EXPECT_EQ(client_.GetModel().status().code(), absl::StatusCode::kUnavailable);
+  state().FailNext(kStarting, 100);
+  const absl::Status status = client_.GetModel().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(server_.address()));
   EXPECT_EQ(state().call_count(), 4);
+}
+
+TEST_F(ClientTest, OneAttemptIsOne) {
+  state().FailNext(kStarting, 100);
+  Client impatient({.address = server_.address(), .max_attempts = 1});
+  EXPECT_EQ(impatient.GetModel().status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(state().call_count(), 1);
 }
 
 TEST_F(ClientTest, OtherErrorsAreFinal) {
@@ -106,28 +115,50 @@ TEST_F(ClientTest, OtherErrorsAreFinal) {
   EXPECT_EQ(state().call_count(), 1);
 }
 
-TEST_F(ClientTest, GenerationIsNotTriedAgain) {
-  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"});
-  const auto response = client_.Generate(Prompt("Cats"));
-  EXPECT_EQ(response.status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(response.status().message()), HasSubstr(server_.address()));
-  EXPECT_EQ(state().call_count(), 1);
+TEST_F(ClientTest, GenerationIsTriedAgain) {
+  state().FailNext(kStarting);
+  EXPECT_TRUE(client_.Generate(Prompt("Cats")).ok());
+  EXPECT_EQ(state().call_count(), 2);
+}
+
+TEST_F(ClientTest, ALongPromptIsTriedAgainToo) {
+  state().FailNext(kStarting);
+  EXPECT_TRUE(client_.Generate(Prompt(std::string(3 << 20, 'x'))).ok());  // above gRPC's own buffer
+  EXPECT_EQ(state().call_count(), 2);
+}
+
+TEST_F(ClientTest, AStreamIsTriedAgainUntilSomethingCame) {
+  state().FailNext(kStarting, 2);
+  int n_tokens = 0;
+  const auto count = [&](const v1::StreamGenerateResponse& event) {
+    n_tokens += event.has_token();
+    return true;
+  };
+  EXPECT_TRUE(client_.StreamGenerate(Prompt("Cats"), count).ok());
+  EXPECT_EQ(n_tokens, 3);
+  EXPECT_EQ(state().call_count(), 3);
+  state().BreakAfterFirstToken();
+  EXPECT_EQ(client_.StreamGenerate(Prompt("Cats"), count).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(n_tokens, 4);
+  EXPECT_EQ(state().call_count(), 4);
 }
 
 TEST_F(ClientTest, StopEndsTheWaitForTheNextAttempt) {
-  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"});
+  state().FailNext(kStarting);
   std::stop_source source;
   Client patient({.address = server_.address(),
                   .first_retry_delay = absl::Hours(1),
                   .on_retry = [&source](const absl::Status&, absl::Duration) { source.request_stop(); }});
-  EXPECT_EQ(patient.GetModel({.stop = source.get_token()}).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(patient.VerifyMemory("cats", nullptr, {.stop = source.get_token()}).status().code(),
+            absl::StatusCode::kCancelled);
   EXPECT_EQ(state().call_count(), 1);
 }
 
 TEST_F(ClientTest, DoesNotWaitPastTheDeadline) {
-  state().FailNext({grpc::StatusCode::UNAVAILABLE, "starting"});
+  state().FailNext(kStarting);
   Client patient({.address = server_.address(), .first_retry_delay = absl::Hours(1)});
-  EXPECT_EQ(patient.GetModel({.timeout = absl::Minutes(1)}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(patient.VerifyMemory("cats", nullptr, {.timeout = absl::Minutes(1)}).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(ClientTest, TokenizesScoresAndBack) {

@@ -4,6 +4,8 @@
 #include "client/commands/exit_code.h"
 #include "client/commands/json.h"
 #include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_service.h"
 
@@ -37,6 +39,26 @@ TEST(FromGrpcTest, DetailsThatDoNotParseAreLeftOut) {
   EXPECT_THAT(FieldViolations(status), IsEmpty());
 }
 
+TEST(StatusTextTest, SaysAViolationOnce) {
+  const absl::Status status =
+      WithFieldViolations(absl::InvalidArgumentError("prompt: is empty"), {{"prompt", "is empty"}});
+  EXPECT_EQ(StatusText(status), "INVALID_ARGUMENT: prompt: is empty");
+}
+
+TEST(FromGrpcTest, CarriesWhenToTryAgain) {
+  google::rpc::RetryInfo info;
+  info.mutable_retry_delay()->set_seconds(2);
+  info.mutable_retry_delay()->set_nanos(500'000'000);
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  const absl::Status status =
+      FromGrpc({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many wait", details.SerializeAsString()});
+  EXPECT_EQ(RetryDelay(status), absl::Milliseconds(2500));
+  EXPECT_EQ(StatusText(status), "RESOURCE_EXHAUSTED: too many wait (try again in 2.50 s)");
+  EXPECT_EQ(ErrorToJson(status)["error"]["retry_after_seconds"], 2.5);
+  EXPECT_EQ(RetryDelay(absl::ResourceExhaustedError("a quota")), std::nullopt);
+}
+
 TEST(StatusTextTest, EscapesWhatWouldReachTheTerminal) {
   EXPECT_EQ(StatusText(absl::NotFoundError("no \x1b[31m\n")), "NOT_FOUND: no \\x1B[31m⏎");
 }
@@ -61,6 +83,8 @@ TEST(ExitCodeTest, AsDocumented) {
   EXPECT_EQ(ExitCode(absl::StatusCode::kDeadlineExceeded), 6);
   EXPECT_EQ(ExitCode(absl::StatusCode::kResourceExhausted), 7);
   EXPECT_EQ(ExitCode(absl::StatusCode::kDataLoss), 8);
+  EXPECT_EQ(ExitCode(absl::StatusCode::kUnauthenticated), 9);
+  EXPECT_EQ(ExitCode(absl::StatusCode::kPermissionDenied), 9);
 }
 
 }  // namespace

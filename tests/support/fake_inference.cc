@@ -121,10 +121,7 @@ class FakeInference final : public v1::InferenceService::Service {
         if (parameters.has_top_logprobs())
           *token.mutable_detail() = Detail(token.text(), parameters.top_logprobs());
         writer->Write(event);
-        if (Hanging()) {
-          state_.Hang(context);
-          return grpc::Status::CANCELLED;
-        }
+        if (auto status = state_.AfterFirstToken(context); !status.ok()) return status;
       }
     }
     for (int s = 0; s < parameters.sample_count(); ++s) {
@@ -175,11 +172,6 @@ class FakeInference final : public v1::InferenceService::Service {
   }
 
  private:
-  bool Hanging() const {
-    const std::lock_guard lock(state_.mutex_);
-    return state_.hang_generation_;
-  }
-
   template <typename Uses>
   grpc::Status Resolve(const Uses& uses, v1::AppliedRequest& applied) const {
     if (auto status = CheckUses(uses); !status.ok()) return status;

@@ -47,6 +47,11 @@ void FakeState::HangAfterFirstToken() {
   hang_generation_ = true;
 }
 
+void FakeState::BreakAfterFirstToken() {
+  const std::lock_guard lock(mutex_);
+  break_generation_ = true;
+}
+
 void FakeState::HangAfterFirstProgress() {
   const std::lock_guard lock(mutex_);
   hang_creation_ = true;
@@ -92,6 +97,16 @@ grpc::Status FakeState::Begin(const google::protobuf::Message* request) {
 void FakeState::Keep(const google::protobuf::Message& request) {
   const std::lock_guard lock(mutex_);
   requests_[request.GetDescriptor()->full_name()] = request.SerializeAsString();
+}
+
+grpc::Status FakeState::AfterFirstToken(grpc::ServerContext* context) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(break_generation_, false)) return {grpc::StatusCode::UNAVAILABLE, "broken"};
+    if (!hang_generation_) return grpc::Status::OK;
+  }
+  Hang(context);
+  return grpc::Status::CANCELLED;
 }
 
 void FakeState::Hang(grpc::ServerContext* context) {

@@ -28,6 +28,8 @@ class FakeState {
   void BreakNextTransfer(size_t bytes);
   // Generation sends one token, then nothing until its client leaves.
   void HangAfterFirstToken();
+  // The next stream of generation ends with UNAVAILABLE after one token.
+  void BreakAfterFirstToken();
   // Making a memory sends one progress, then nothing until its client leaves.
   void HangAfterFirstProgress();
   // Returns once a client has left a call that hung. False after ten seconds.
@@ -68,6 +70,8 @@ class FakeState {
   // Counts a call and keeps its request; an error where FailNext asked for it.
   grpc::Status Begin(const google::protobuf::Message* request = nullptr);
   void Keep(const google::protobuf::Message& request);
+  // What becomes of a stream of generation after its first token; blocks where it hangs.
+  grpc::Status AfterFirstToken(grpc::ServerContext* context);
   // Blocks until the client of `context` has left.
   void Hang(grpc::ServerContext* context);
 
@@ -79,6 +83,7 @@ class FakeState {
   bool lose_reply_ = false;
   size_t break_transfer_ = 0;  // 0: not
   bool hang_generation_ = false;
+  bool break_generation_ = false;
   bool hang_creation_ = false;
   bool client_left_ = false;
   std::map<std::string, std::string> requests_;  // by type, serialized
