@@ -77,6 +77,7 @@ build_packages="
   libpcre2-dev            header:pcre2.h
   libxxhash-dev           header:xxhash.h
   libzip-dev              header:zip.h
+  libcpp-httplib-dev      header:httplib.h
   libfaiss-dev            header:faiss/Index.h
   libblas-dev             library:libblas.so
   liblapack-dev           library:liblapack.so

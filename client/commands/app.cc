@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "client/commands/commands.h"
+#include "client/commands/top.h"
 
 namespace mtm::client {
 namespace {
@@ -23,14 +24,14 @@ constexpr char kHelp[] = R"(mtm: GPT-2 with a persistent memory.  Usage: mtm [OP
   label NAME KEY=VALUE...    labels and metadata; delete NAME...
   load, unload NAME...       before it is used; verify, reindex NAME...
   export, import NAME FILE   to a file, from a file; wait ID: for a --detach
+  top                        what the server does, live
 
   --server ADDR      host:port ($MTM_SERVER; default 127.0.0.1:50051)
   --tls              trust the system's CAs; --tls-ca FILE: those in it
   --tls-cert FILE    show this certificate, --tls-key FILE is its key
   --token-file FILE  show the token in it; else the one in $MTM_TOKEN
   --timeout SECONDS  give up after so long; --json: print JSON, errors too
-  -v, --verbose      say more on standard error;  --version
-  -h, --help         this; mtm COMMAND --help: its options, with examples
+  -v, --verbose      say more; --version; mtm COMMAND --help: its options
 
 Exit codes: 0 ok, 1 other error, 2 usage or INVALID_ARGUMENT, 3 NOT_FOUND,
 4 ALREADY_EXISTS, 5 FAILED_PRECONDITION, 6 UNAVAILABLE or DEADLINE_EXCEEDED,
@@ -95,6 +96,7 @@ int RunMtm(const std::vector<std::string>& arguments, const Environment& env) {
   AddScoreCommand(app, session);
   AddTokenCommands(app, session);
   AddModelCommand(app, session);
+  AddTopCommand(app, session);
   // After the commands, which would inherit it.
   app.formatter_fn([](const CLI::App*, std::string, CLI::AppFormatMode) { return std::string(kHelp); });
 

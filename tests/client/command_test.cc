@@ -16,7 +16,8 @@ using ::testing::StartsWith;
 constexpr const char* kCommands[] = {"remember", "append", "forget", "rollback", "copy",       "label",
                                      "memories", "show",   "delete", "load",     "unload",     "verify",
                                      "reindex",  "export", "import", "watch",    "wait",       "generate",
-                                     "compare",  "trace",  "score",  "tokenize", "detokenize", "model"};
+                                     "compare",  "trace",  "score",  "tokenize", "detokenize", "model",
+                                     "top"};
 
 TEST_F(CommandTest, HelpFitsAScreenAndNamesEveryCommand) {
   EXPECT_EQ(Run({"--help"}), 0);
