@@ -26,6 +26,8 @@ class ServerProcess {
   std::optional<int> WaitForPort(std::chrono::milliseconds most);
   // Sends the signal and waits for the end; the exit status as of wait(2).
   int End(int signal);
+  // 0 where none runs.
+  pid_t pid() const { return pid_; }
 
  private:
   const std::string program_;
