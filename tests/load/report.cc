@@ -42,7 +42,7 @@ nlohmann::ordered_json Summarize(const std::vector<Record>& records, const Windo
   const double seconds = window.end - window.begin;
   const auto is_within = [&window](double time) { return time >= window.begin && time < window.end; };
   std::map<std::string, int64_t> codes;
-  std::vector<double> first, between, whole;
+  std::vector<double> first, between, whole, refused;
   std::vector<int64_t> by_second(static_cast<size_t>(seconds));
   int64_t n_requests = 0, n_tokens = 0;
   for (const Record& record : records) {
@@ -59,6 +59,7 @@ nlohmann::ordered_json Summarize(const std::vector<Record>& records, const Windo
     ++codes[absl::StatusCodeToString(record.code)];
     if (!record.tokens.empty()) first.push_back(record.tokens.front() - record.start);
     if (record.code == absl::StatusCode::kOk) whole.push_back(record.end - record.start);
+    if (record.code == absl::StatusCode::kResourceExhausted) refused.push_back(record.end - record.start);
   }
   return {{"seconds", seconds},
           {"requests", n_requests},
@@ -68,6 +69,7 @@ nlohmann::ordered_json Summarize(const std::vector<Record>& records, const Windo
           {"time_to_first_token_seconds", Distribution(first)},
           {"time_between_tokens_seconds", Distribution(between)},
           {"request_seconds", Distribution(whole)},
+          {"refusal_seconds", Distribution(refused)},
           {"tokens_by_second", by_second}};
 }
 
@@ -78,6 +80,7 @@ std::string Describe(const nlohmann::ordered_json& summary) {
   text += DescribeTimes("time to first token", summary["time_to_first_token_seconds"]);
   text += DescribeTimes("time between tokens", summary["time_between_tokens_seconds"]);
   text += DescribeTimes("whole request", summary["request_seconds"]);
+  if (summary["refusal_seconds"]["count"] != 0) text += DescribeTimes("refusal", summary["refusal_seconds"]);
   std::string codes;
   for (const auto& [code, count] : summary["codes"].items())
     absl::StrAppend(&codes, " ", code, " ", count.dump());

@@ -19,8 +19,9 @@ struct Window {
 
 // Over the window: requests that began in it, by code, and their times; tokens that came in it.
 //   seconds, requests, requests_per_second, tokens_per_second, codes {code: n},
-//   time_to_first_token_seconds, time_between_tokens_seconds, request_seconds: {count, mean, p50, p90, p99,
-//   max}, the last of those that succeeded; tokens_by_second [n]: tokens of each whole second.
+//   time_to_first_token_seconds, time_between_tokens_seconds, request_seconds of those that succeeded,
+//   refusal_seconds of those that ended with RESOURCE_EXHAUSTED: {count, mean, p50, p90, p99, max};
+//   tokens_by_second [n]: tokens of each whole second.
 nlohmann::ordered_json Summarize(const std::vector<Record>& records, const Window& window);
 
 // What Summarize gave, in a few lines for people.

@@ -14,7 +14,7 @@ TEST(ReportTest, CountsWhatCameWithinTheWindow) {
       {.start = 0.5, .tokens = {0.75, 1.25, 1.5}, .end = 1.5},  // began before it
       {.start = 1.0, .tokens = {1.25, 2.25}, .end = 2.5},
       {.start = 2.0, .tokens = {2.5, 3.5}, .end = 3.5},  // ended after it
-      {.start = 2.5, .end = 2.5, .code = absl::StatusCode::kResourceExhausted},
+      {.start = 2.5, .end = 2.75, .code = absl::StatusCode::kResourceExhausted},
       {.start = 3.0, .tokens = {3.25}, .end = 3.25}};  // began after it
   const auto summary = Summarize(records, {.begin = 1, .end = 3});
   EXPECT_EQ(summary["seconds"], 2);
@@ -28,6 +28,8 @@ TEST(ReportTest, CountsWhatCameWithinTheWindow) {
   EXPECT_EQ(summary["time_between_tokens_seconds"]["count"], 3);
   EXPECT_EQ(summary["time_between_tokens_seconds"]["max"], 1);
   EXPECT_EQ(summary["request_seconds"]["max"], 1.5);
+  EXPECT_EQ(summary["refusal_seconds"]["count"], 1);
+  EXPECT_EQ(summary["refusal_seconds"]["max"], 0.25);
 }
 
 TEST(ReportTest, PercentilesAreNearestRanks) {
