@@ -37,7 +37,7 @@ absl::Status WaitingLine::Add(Admission& admission, absl::Time now) {
   }
   const std::string& client = admission.requester.client;
   if (const auto n = n_of_client_.find(client);
-      n != n_of_client_.end() && n->second >= limits_.max_client_requests) {
+      !client.empty() && n != n_of_client_.end() && n->second >= limits_.max_client_requests) {
     ++refusals_.client_limit;
     return Overloaded(absl::StrCat("this client has ", n->second, " requests under way, as many as it may"),
                       retry);

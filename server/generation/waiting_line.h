@@ -18,7 +18,7 @@ namespace mtm {
 
 // Whose a request is, and how long it is of use.
 struct Requester {
-  std::string client;  // clients take turns; empty for all that did not say
+  std::string client;  // clients take turns; empty for all that nothing tells apart
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -40,7 +40,7 @@ class WaitingLine {
     int64_t max_cache_bytes = int64_t{1} << 62;
     // Requests that may wait; further ones are refused.
     size_t max_waiting = 256;
-    // Requests of one client that may wait or run.
+    // Requests of one client that may wait or run, if something tells it from others.
     size_t max_client_requests = 128;
   };
 

@@ -77,7 +77,7 @@ void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) 
     return;
   }
   auto sink = std::make_shared<GenerateSink>(rpc, *checked, backend.info.tokenizer);
-  backend.engine.Generate(std::move(checked->request), std::move(sink));
+  backend.engine.Generate(std::move(checked->request), std::move(sink), rpc->call().requester());
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/generation/stop_reasons.h"
+#include "server/rpc/requester.h"
 
 namespace mtm {
 namespace {
@@ -37,11 +38,12 @@ std::string AuthorizationOf(const grpc::ServerContextBase& context) {
 }  // namespace
 
 RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission, std::string authorization,
-                 Principal principal)
+                 Principal principal, Requester requester)
     : calls_(calls),
       admission_(std::move(admission)),
       authorization_(std::move(authorization)),
       principal_(std::move(principal)),
+      requester_(std::move(requester)),
       start_(absl::Now()) {
   record_.rpc = std::string(rpc);
   record_.principal = principal_.name();
@@ -72,13 +74,14 @@ RpcCall::~RpcCall() {
 
 std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc, const grpc::ServerContextBase& context) {
   std::string authorization = AuthorizationOf(context);
-  absl::StatusOr<Principal> principal = Identify(authorization);
-  absl::Status admission = principal.status();
+  const absl::StatusOr<Principal> identified = Identify(authorization);
+  absl::Status admission = identified.status();
+  const Principal principal = identified.ok() ? *identified : Principal();
   const std::lock_guard lock(mutex_);
   ++active_;
   if (draining_) admission = ShuttingDown();
-  return std::make_unique<RpcCall>(*this, rpc, std::move(admission), std::move(authorization),
-                                   principal.ok() ? *std::move(principal) : Principal());
+  return std::make_unique<RpcCall>(*this, rpc, std::move(admission), std::move(authorization), principal,
+                                   RequesterOf(principal, context));
 }
 
 absl::StatusOr<Principal> RpcCalls::Identify(const std::string& authorization) const {

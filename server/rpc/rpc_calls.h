@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/generation/request.h"
+#include "server/generation/waiting_line.h"
 #include "server/rpc/access.h"
 
 namespace mtm {
@@ -34,7 +35,7 @@ class RpcCalls;
 class RpcCall {
  public:
   RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission, std::string authorization,
-          Principal principal);
+          Principal principal, Requester requester);
   // The rpc has ended: it is counted out and observed.
   ~RpcCall();
   RpcCall(const RpcCall&) = delete;
@@ -45,6 +46,9 @@ class RpcCall {
 
   // Who it is done for, with the rights of when it came.
   const Principal& principal() const { return principal_; }
+
+  // The same for those who let clients take turns.
+  const Requester& requester() const { return requester_; }
 
   // The same with the rights of now, for a stream that may outlive them. UNAUTHENTICATED: the token is gone.
   absl::StatusOr<Principal> Identify() const;
@@ -58,6 +62,7 @@ class RpcCall {
   const absl::Status admission_;
   const std::string authorization_;
   const Principal principal_;
+  const Requester requester_;
   const absl::Time start_;
   std::mutex mutex_;
   RpcRecord record_;  // under the mutex

@@ -52,7 +52,7 @@ void Start(UnaryRpc* rpc, const v1::ScoreRequest& request, Backend& backend) {
     return;
   }
   auto sink = std::make_shared<ScoreReply>(rpc, *checked, backend.info.tokenizer);
-  backend.engine.Score(std::move(checked->request), std::move(sink));
+  backend.engine.Score(std::move(checked->request), std::move(sink), rpc->call().requester());
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ class Server {
   void Shutdown();
 
   RpcCalls& calls() { return calls_; }
+  EngineStats engine_stats() const { return engine_.stats(); }
 
  private:
   Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options,

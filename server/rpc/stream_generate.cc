@@ -37,7 +37,7 @@ class StreamSink final : public GenerationSink {
     v1::StreamGenerateResponse event;
     *event.mutable_started() = ToApplied(*checked);
     writer_.Write(SerializeMessage(event));
-    backend_.engine.Generate(std::move(checked->request), std::move(self));
+    backend_.engine.Generate(std::move(checked->request), std::move(self), call_->requester());
   }
 
   void Fail(const absl::Status& status) {

@@ -61,6 +61,12 @@ TEST(WaitingLineTest, OneClientMayNotHaveMoreThanItsShareUnderWay) {
   EXPECT_TRUE(Add(line, Request("a")).ok());
 }
 
+TEST(WaitingLineTest, WhoNothingTellsApartHaveNoShareOfTheirOwn) {
+  WaitingLine line({.max_client_requests = 1});
+  EXPECT_TRUE(Add(line, Request("")).ok());
+  EXPECT_TRUE(Add(line, Request("")).ok());
+}
+
 TEST(WaitingLineTest, WhatCannotBeServedInTimeIsRefused) {
   WaitingLine line({});
   for (int i = 0; i < 60; ++i) ASSERT_TRUE(Add(line, Request("a")).ok());

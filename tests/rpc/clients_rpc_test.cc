@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Clients that share a server: whose turn it is, and who is refused.
+#include <fstream>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/rpc/access_file.h"
+#include "tests/rpc/test_server.h"
+
+namespace mtm {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+// A server with one place, and clients whose tokens are their names.
+class ClientsRpcTest : public testing::Test {
+ protected:
+  ClientsRpcTest() { Restart({.max_sequences = 1}); }
+  ~ClientsRpcTest() override {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void Restart(const WaitingLine::Limits& limits) {
+    server_.reset();
+    ServerOptions options;
+    options.access_file = folder_ / "access.json";
+    std::ofstream(options.access_file)
+        << absl::StrCat(R"({"tokens":[)", AccessFileLine("a", "a"), ",", AccessFileLine("b", "b"), ",",
+                        AccessFileLine("holder", "holder"), "]}");
+    options.engine.limits = limits;
+    server_ = std::make_unique<TestServer>(TinyModel(), nullptr, *store_, options);
+  }
+
+  static void SetToken(grpc::ClientContext& context, const std::string& client) {
+    context.AddMetadata("authorization", "Bearer " + client);
+  }
+
+  static v1::GenerateRequest Request(int max_tokens = 1) {
+    v1::GenerateRequest request = FromText<v1::GenerateRequest>(R"(
+        prompt_tokens { ids: [1, 2, 3] } parameters { mode: MODE_EXACT ignore_end_of_text: true })");
+    request.mutable_parameters()->set_max_tokens(max_tokens);
+    return request;
+  }
+
+  grpc::Status Generate(const std::string& client, const v1::GenerateRequest& request,
+                        std::chrono::milliseconds timeout = std::chrono::minutes(5)) {
+    grpc::ClientContext context;
+    SetToken(context, client);
+    context.set_deadline(std::chrono::system_clock::now() + timeout);
+    v1::GenerateResponse response;
+    return server_->inference().Generate(&context, request, &response);
+  }
+
+  // On a thread of its own.
+  void Start(const std::string& client, const v1::GenerateRequest& request) {
+    threads_.emplace_back([=, this] { EXPECT_TRUE(Generate(client, request).ok()); });
+  }
+
+  void WaitUntil(const std::function<bool(const EngineStats&)>& condition) {
+    while (!condition(server_->server().engine_stats())) std::this_thread::yield();
+  }
+  void WaitForLine(size_t n) {
+    WaitUntil([n](const EngineStats& stats) { return stats.waiting == n; });
+  }
+
+  const std::filesystem::path folder_ = FreshFolder();
+  const std::unique_ptr<MemoryStore> store_ = OpenStore(folder_);
+  std::unique_ptr<TestServer> server_;
+  std::vector<std::thread> threads_;
+};
+
+// Takes the only place until it goes.
+class Holder {
+ public:
+  Holder(v1::InferenceService::Stub& stub, const v1::GenerateRequest& request, const std::string& token) {
+    context_.AddMetadata("authorization", "Bearer " + token);
+    reader_ = stub.StreamGenerate(&context_, request);
+    v1::StreamGenerateResponse event;
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(reader_->Read(&event));  // what was applied, and a token
+    reading_ = std::thread([this] {
+      for (v1::StreamGenerateResponse next; reader_->Read(&next);) {
+      }
+    });
+  }
+  ~Holder() {
+    context_.TryCancel();
+    reading_.join();
+    reader_->Finish();
+  }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::StreamGenerateResponse>> reader_;
+  std::thread reading_;
+};
+
+TEST_F(ClientsRpcTest, ALaterClientDoesNotStandBehindAllOfAnothersRequests) {
+  {
+    const Holder holder(server_->inference(), Request(100'000), "holder");
+    for (int i = 0; i < 6; ++i) Start("a", Request());
+    WaitForLine(6);
+    Start("b", Request());
+    WaitForLine(7);
+  }
+  std::vector<std::string> order;
+  for (int i = 0; i < 3; ++i) order.push_back(server_->records().Take("Generate").principal);
+  EXPECT_THAT(order, Contains("b"));
+}
+
+TEST_F(ClientsRpcTest, OneClientsFloodRefusesNobodyElse) {
+  Restart({.max_sequences = 1, .max_client_requests = 3});
+  const Holder holder(server_->inference(), Request(100'000), "holder");
+  for (int i = 0; i < 3; ++i) Start("a", Request());
+  WaitForLine(3);
+  const grpc::Status refused = Generate("a", Request());
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("this client has 3 requests under way"));
+  Start("b", Request());
+  WaitForLine(4);
+  EXPECT_EQ(server_->server().engine_stats().refused.client_limit, 1);
+}
+
+TEST_F(ClientsRpcTest, WhatCannotBeServedInTimeIsRefusedAtOnce) {
+  constexpr int kTokens = 200;
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_TRUE(Generate("b", Request(kTokens)).ok());
+  const auto one = std::chrono::ceil<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+  {
+    const Holder holder(server_->inference(), Request(100'000), "holder");
+    for (int i = 0; i < 12; ++i) Start("a", Request(kTokens));
+    WaitForLine(12);
+  }
+  WaitForLine(6);  // the server has seen five end, one after the other
+  EXPECT_EQ(Generate("b", Request(), one).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(server_->server().engine_stats().refused.deadline, 1);
+  EXPECT_TRUE(Generate("b", Request()).ok()) << "who has time waits";
+}
+
+TEST_F(ClientsRpcTest, WithoutTokensConnectionsOfThisHostAreClients) {
+  ServerOptions options;
+  options.engine.limits = {.max_sequences = 1, .max_client_requests = 1};
+  TestServer server(TinyModel(), nullptr, *store_, options);
+  const auto other = v1::InferenceService::NewStub(server.NewChannel());
+  const Holder holder(server.inference(), Request(100'000), "");
+  v1::GenerateResponse response;
+  EXPECT_EQ(server.Generate(Request(), response).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+  EXPECT_EQ(other->Generate(&context, Request(), &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(server.server().engine_stats().refused.client_limit, 1);
+}
+
+}  // namespace
+}  // namespace mtm
