@@ -87,6 +87,7 @@ build_packages="
 "
 test_packages="
   curl                    command:curl
+  openssl                 command:openssl
   shellcheck              command:shellcheck
   python3-grpcio          python:grpc
   python3-protobuf        python:google.protobuf

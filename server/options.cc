@@ -2,17 +2,15 @@
 #include "server/options.h"
 
 #include <grpcpp/grpcpp.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
 #include <limits>
-#include <map>
-#include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "server/machine_memory.h"
+#include "server/quota_option.h"
 
 namespace mtm {
 namespace {
@@ -38,52 +36,10 @@ A config file has the flags of a command under its name; flags on the command li
 
 constexpr int64_t kDefaultScrubBytes = 20'000'000;
 
-[[noreturn]] void BadQuota(const std::string& quota, const std::string& reason) {
-  throw CLI::ValidationError("--quota", absl::StrCat("'", quota, "': ", reason));
-}
-
-// 8GiB is 2^33, 8GB 8 * 10^9.
-CLI::AsSizeValue Size() { return CLI::AsSizeValue(/*kb_is_1000=*/true); }
-
-// "team:memories=10,tokens=1000000,bytes=5GiB"; what is not named is not limited.
-void AddQuota(const std::string& text, StoreOptions& options) {
-  const size_t colon = text.find(':');
-  if (colon == std::string::npos) BadQuota(text, "must be NAMESPACE:memories=N,tokens=N,bytes=N");
-  const std::string name = text.substr(0, colon);
-  if (!name.empty() && name != "*" && (name.find('/') != std::string::npos || !CheckMemoryName(name).ok())) {
-    BadQuota(text, "the namespace must be the first part of a name, empty for names without one, or *");
-  }
-  NamespaceQuota quota;
-  const std::map<std::string, int64_t*> limits = {
-      {"memories", &quota.max_memories}, {"tokens", &quota.max_tokens}, {"bytes", &quota.max_bytes}};
-  if (colon + 1 == text.size()) BadQuota(text, "limits are memories, tokens and bytes");
-  for (const std::string& part : CLI::detail::split(text.substr(colon + 1), ',')) {
-    const size_t equals = std::min(part.find('='), part.size());
-    const auto limit = limits.find(part.substr(0, equals));
-    if (limit == limits.end()) BadQuota(text, "limits are memories, tokens and bytes");
-    std::string value = part.substr(std::min(equals + 1, part.size()));
-    const bool is_number = !value.empty() && value[0] >= '0' && value[0] <= '9';  // Size() throws for others
-    if (!is_number || !Size()(value).empty() || !absl::SimpleAtoi(value, limit->second) ||
-        *limit->second < 0) {
-      BadQuota(text, absl::StrCat(limit->first, " must be a number from 0 on, as 1000 or 5GiB"));
-    }
-  }
-  if (name == "*") {
-    options.default_quota = quota;
-  } else {
-    options.quotas[name] = quota;
-  }
-}
-
 std::string Version() {
   return std::string("mtm_server " MTM_VERSION ", built with LibTorch " MTM_LIBTORCH_VERSION
                      ", FAISS " MTM_FAISS_VERSION "; gRPC ") +
          grpc::Version();
-}
-
-// Half of the machine's memory: the other half is for the model, and for what is mapped while it is in use.
-int64_t DefaultResidentBytes() {
-  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE) / 2;
 }
 
 void AddStore(CLI::App& serve, StoreOptions& options) {
@@ -96,11 +52,12 @@ void AddStore(CLI::App& serve, StoreOptions& options) {
                   "Versions kept of each memory, with the current one")
       ->check(versions)
       ->capture_default_str();
-  options.max_resident_bytes = DefaultResidentBytes();
+  // The other half is for the model, key-value caches, messages, and memories beyond this that are in use.
+  options.max_resident_bytes = MachineMemoryBytes() / 2;
   serve
       .add_option("--max-resident-bytes", options.max_resident_bytes,
                   "Bytes of memories kept loaded, as 8GiB; default: half of the machine's memory")
-      ->transform(Size())
+      ->transform(SizeValue())
       ->check(at_least_one);
   serve
       .add_option("--index-min-tokens", options.index.min_tokens,
@@ -111,17 +68,10 @@ void AddStore(CLI::App& serve, StoreOptions& options) {
   serve
       .add_option("--scrub-bytes-per-second", options.scrub_bytes_per_second,
                   "Bytes a second read to check the memories in the background, as 20MB; 0: none")
-      ->transform(Size())
+      ->transform(SizeValue())
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  serve
-      .add_option_function<std::vector<std::string>>(
-          "--quota",
-          [&options](const std::vector<std::string>& quotas) {
-            for (const std::string& quota : quotas) AddQuota(quota, options);
-          },
-          "What a namespace may hold; `*` is each that has no quota of its own. Repeatable")
-      ->type_name("NAMESPACE:memories=N,tokens=N,bytes=N");
+  AddQuotaOption(serve, options);
 }
 
 void AddSecurity(CLI::App& serve, ServerOptions& options) {
@@ -139,17 +89,64 @@ void AddSecurity(CLI::App& serve, ServerOptions& options) {
                    "JSON file of tokens and their rights; read again when it changes, and on SIGHUP");
   serve.add_flag("--insecure-listen", options.insecure_listen,
                  "Listen on other addresses than the loopback without TLS");
+}
+
+// Who comes beyond these is refused or waits; together with --max-resident-bytes they bound the memory that
+// is used.
+void AddLimits(CLI::App& serve, ServerOptions& options) {
+  const CLI::Range at_least_one(int64_t{1}, std::numeric_limits<int64_t>::max());
+  const CLI::Range count(1, 1'000'000);
+  WaitingLine::Limits& limits = options.engine.limits;
+  serve
+      .add_option("--max-sequences", limits.max_sequences, "Samples generated at once; further requests wait")
+      ->check(count)
+      ->capture_default_str();
+  limits.max_cache_bytes = MachineMemoryBytes() / 4;
+  serve
+      .add_option("--max-cache-bytes", limits.max_cache_bytes,
+                  "Bytes of key-value caches at once, as 4GiB; further requests wait; default: a quarter of "
+                  "the machine's "
+                  "memory")
+      ->transform(SizeValue())
+      ->check(at_least_one);
+  serve.add_option("--max-waiting", limits.max_waiting, "Requests that may wait; further ones are refused")
+      ->check(count)
+      ->capture_default_str();
+  serve
+      .add_option("--max-client-requests", limits.max_client_requests,
+                  "Requests of one client that may wait or run; further ones are refused")
+      ->check(count)
+      ->capture_default_str();
+  serve
+      .add_option_function<int>(
+          "--stall-timeout-ms", [&options](int ms) { options.engine.stall_timeout = absl::Milliseconds(ms); },
+          "A stream whose reader takes nothing for so long is ended")
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()))
+      ->default_str(absl::StrCat(absl::ToInt64Milliseconds(options.engine.stall_timeout)));
+  serve
+      .add_option("--max-network-bytes", options.max_network_bytes,
+                  "Bytes of messages that are coming in; beyond this their connections slow down, then end")
+      ->transform(SizeValue())
+      ->check(at_least_one)
+      ->capture_default_str();
   serve
       .add_option("--max-concurrent-streams", options.max_concurrent_streams,
                   "Requests at once over one connection")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(count)
+      ->capture_default_str();
+  serve.add_option("--max-message-bytes", options.max_message_bytes, "Longest message from a client")
+      ->transform(SizeValue())
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()))
+      ->capture_default_str();
+  serve.add_option("--max-text-bytes", options.max_text_bytes, "Longest text that a memory is made of")
+      ->transform(SizeValue())
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->capture_default_str();
 }
 
 void AddServe(CLI::App& app, ServeOptions& options) {
   CLI::App& serve = *app.add_subcommand("serve", "Serve a model and its memories until SIGTERM or SIGINT");
   ServerOptions& server = options.server;
-  const CLI::Range at_least_one(1, std::numeric_limits<int>::max());
   serve.add_option("--model", options.model, "Hugging Face GPT-2 folder")->required();
   serve.add_option("--store", options.store, "Folder of memories; made where it does not exist")
       ->capture_default_str();
@@ -162,14 +159,7 @@ void AddServe(CLI::App& app, ServeOptions& options) {
   serve.add_option("--threads", options.threads, "Threads of a forward pass on the CPU; 0: one a core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  serve.add_option("--max-message-bytes", server.max_message_bytes, "Longest message from a client")
-      ->transform(Size())
-      ->check(at_least_one)
-      ->capture_default_str();
-  serve.add_option("--max-text-bytes", server.max_text_bytes, "Longest text that a memory is made of")
-      ->transform(Size())
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
-      ->capture_default_str();
+  AddLimits(serve, server);
   serve.add_option("--shutdown-grace-ms", server.shutdown_grace_ms, "Time for requests under way to finish")
       ->check(CLI::Range(0, std::numeric_limits<int>::max()))
       ->capture_default_str();

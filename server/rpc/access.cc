@@ -74,6 +74,11 @@ absl::StatusOr<std::unique_ptr<Access>> Access::Load(const std::filesystem::path
   const std::lock_guard lock(access->mutex_);
   const absl::Status status = access->Read();
   if (!status.ok()) return status;
+  if (access->grants_.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        file.string(),
+        ": has no tokens, so nobody could do anything; `mtm_server hash-token` prints an entry"));
+  }
   return access;
 }
 
@@ -92,7 +97,7 @@ absl::StatusOr<Principal> Access::Authenticate(std::string_view authorization) {
 void Access::Reload() {
   const std::lock_guard lock(mutex_);
   error_.clear();
-  content_.clear();
+  content_.reset();
   const absl::Status status = Read();
   if (!status.ok()) LogError(status);
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,8 +32,8 @@ class Principal {
   // `memory_name`: may be of a memory that does not exist.
   bool May(Right right, std::string_view memory_name) const;
 
-  // Before `reference`, `name` or `name@digest`, is looked up. NOT_FOUND, as for a name that does not exist: it may not
-  // be read. PERMISSION_DENIED: it may, and that is not enough.
+  // Before `reference`, `name` or `name@digest`, is looked up. NOT_FOUND, as for a name that does not exist:
+  // it may not be read. PERMISSION_DENIED: it may, and that is not enough.
   absl::Status Check(Right right, std::string_view reference) const;
 
   // Before a memory is made. PERMISSION_DENIED, whether there is one of this name or not.
@@ -49,7 +50,8 @@ class Principal {
 // rpc on; a file that is no good is logged, and the last good one counts. Thread-safe.
 class Access {
  public:
-  // The errors of ReadSmallFile and ParseAccessFile, with the file's name.
+  // The errors of ReadSmallFile and ParseAccessFile, with the file's name. INVALID_ARGUMENT: it has no
+  // tokens, and nobody could do anything; later it may have none, which locks everybody out.
   static absl::StatusOr<std::unique_ptr<Access>> Load(const std::filesystem::path& file);
 
   // `authorization`: the header's value, "Bearer <token>". UNAUTHENTICATED: not of this form, or no such
@@ -77,10 +79,10 @@ class Access {
   void LogError(const absl::Status& status);
 
   const std::filesystem::path file_;
-  std::mutex mutex_;      // guards what follows
-  Version version_;       // of the file when it was read last
-  bool settled_ = false;  // a later change would give it another version
-  std::string content_;   // that grants_ are from
+  std::mutex mutex_;                    // guards what follows
+  Version version_;                     // of the file when it was read last
+  bool settled_ = false;                // a later change would give it another version
+  std::optional<std::string> content_;  // that grants_ are from; none: to be read in any case
   Grants grants_;
   std::string error_;  // logged last, while it lasts
 };

@@ -3,6 +3,7 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
@@ -115,6 +116,11 @@ absl::Status Server::Listen() {
   builder.RegisterService(&inference_service_);
   builder.RegisterService(&memory_service_);
   builder.SetMaxReceiveMessageSize(options_.max_message_bytes);
+  builder.SetResourceQuota(
+      grpc::ResourceQuota("mtm").Resize(static_cast<size_t>(options_.max_network_bytes)));
+  // A message that is unpacked takes what it says, before anybody knows who sent it.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   // A client whose host is gone gives back its place after two minutes, not hours.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);

@@ -38,6 +38,10 @@ struct ServerOptions {
   // Longest message that a client may send.
   int max_message_bytes = 16 << 20;
 
+  // Bytes that gRPC may hold of what comes in, for all connections together. Beyond it they are slowed down, then
+  // closed.
+  int64_t max_network_bytes = int64_t{512} << 20;
+
   // Rpcs at once over one connection; a client's further ones wait with it.
   int max_concurrent_streams = 1000;
 

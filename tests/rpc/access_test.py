@@ -440,7 +440,8 @@ class StartTest(unittest.TestCase):
     def test_a_file_that_is_no_good_is_an_error_that_names_it(self):
         with server_process.Scratch() as own:
             file = own / "access.json"
-            for content, words in ((None, "No such file"), ("", "not JSON"), ('{"tokens":[{}]}', "tokens[0] has no name")):
+            for content, words in ((None, "No such file"), ("", "not JSON"), ('{"tokens":[]}', "has no tokens"),
+                                   ('{"tokens":[{}]}', "tokens[0] has no name")):
                 if content is not None:
                     file.write_text(content)
                 result = self.start("--access-file", str(file))

@@ -78,9 +78,23 @@ class Connection:
                 return None
             self.buffer += part
 
-    def outcome(self):
-        """The first frame that ends a stream or the connection, in words."""
+    def acknowledge_settings(self):
+        """What the server allows counts from here on."""
         while frame := self.read_frame():
+            if frame[0] == SETTINGS and not frame[1] & ACK:
+                self.send(SETTINGS, flags=ACK)
+                return
+
+    def outcome(self, timeout=60):
+        """The first frame that ends a stream or the connection, in words."""
+        self.socket.settimeout(timeout)
+        while True:
+            try:
+                frame = self.read_frame()
+            except TimeoutError:
+                return "nothing"
+            if frame is None:
+                return "connection closed"
             kind, flags, _, payload = frame
             if kind == RST_STREAM:
                 return f"RST_STREAM {ERRORS[int.from_bytes(payload, 'big')]}"
@@ -88,4 +102,3 @@ class Connection:
                 return f"GOAWAY {ERRORS[int.from_bytes(payload[4:8], 'big')]}"
             if kind == HEADERS and flags & END_STREAM:
                 return "an error in the trailers"
-        return "connection closed"
