@@ -155,6 +155,9 @@ void AddServe(CLI::App& app, ServeOptions& options) {
       ->capture_default_str();
   AddSecurity(serve, server);
   serve.add_option("--port-file", options.port_file, "File that gets the port once the server is ready");
+  serve.add_option(
+      "--metrics-listen", options.metrics_listen,
+      "Address and port of /metrics, /healthz and /readyz over HTTP, without tokens or TLS; default: none");
   serve.add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
   serve.add_option("--threads", options.threads, "Threads of a forward pass on the CPU; 0: one a core")
       ->check(CLI::Range(0, 1024))
@@ -212,6 +215,7 @@ std::optional<int> ParseOptions(int argc, const char* const* argv, Options& opti
     return app.exit(error, std::cout, std::cerr) == 0 ? 0 : 2;
   }
   options.command = CommandOf(app);
+  options.serve.from_file = app.get_config_ptr()->count() > 0;
   return std::nullopt;
 }
 

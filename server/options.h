@@ -17,7 +17,9 @@ struct ServeOptions {
   std::string device = "cpu";       // or "cuda:N"
   int threads = 0;                  // of a forward pass on the CPU; 0: one a core
   std::filesystem::path port_file;  // gets the port when the server is ready; empty: none
+  std::string metrics_listen;       // host:port for metrics and probes over HTTP; empty: none
   std::string log_level = "info";   // as spdlog names them
+  bool from_file = false;           // some of this may be, and can be read again
   StoreOptions memories;
   ServerOptions server;
 };

@@ -3,8 +3,10 @@
 #define MTM_SERVER_COMMANDS_COMMANDS_H_
 
 #include <filesystem>
+#include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,7 +17,10 @@
 namespace mtm {
 
 // Serves until SIGTERM or SIGINT and then ends in order. To be called before any thread is started.
-absl::Status Serve(const ServeOptions& options);
+// `read_again` gives the options as they are on SIGHUP, of which the log level counts, or nothing where they
+// are wrong now.
+absl::Status Serve(const ServeOptions& options,
+                   const std::function<std::optional<ServeOptions>()>& read_again);
 
 // Takes in a memory of the reference implementation.
 absl::Status ImportReference(const ImportOptions& options);

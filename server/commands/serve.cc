@@ -1,84 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pthread.h>
-#include <signal.h>
 #include <spdlog/spdlog.h>
 
-#include <condition_variable>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/commands/commands.h"
+#include "server/commands/signals.h"
+#include "server/commands/supervisor.h"
+#include "server/metrics/monitoring_server.h"
+#include "server/metrics/process_metrics.h"
+#include "server/metrics/registry.h"
 #include "server/model/threads.h"
 #include "server/rpc/server.h"
+#include "server/rpc/server_metrics.h"
 
 namespace mtm {
 namespace {
 
-// SIGTERM and SIGINT, taken by a thread of their own; threads started later have them blocked. Until Wait is
-// called they end the process at once, since loading can take long and leaves nothing half-done. SIGHUP too,
-// if it means something: it ends a process that nobody taught better.
-class Signals {
- public:
-  explicit Signals(bool with_hangup) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    if (with_hangup) sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    std::thread([state = state_, set] { Take(*state, set); }).detach();
-  }
-
-  // Until the process is to stop; calls `on_hangup` meanwhile.
-  const char* Wait(const std::function<void()>& on_hangup) {
-    std::unique_lock lock(state_->mutex);
-    state_->serving = true;
-    for (;;) {
-      state_->changed.wait(lock, [this] { return state_->number != 0 || state_->hangup; });
-      if (state_->number != 0) break;
-      state_->hangup = false;
-      lock.unlock();
-      on_hangup();
-      lock.lock();
-    }
-    return state_->number == SIGTERM ? "SIGTERM" : "SIGINT";
-  }
-
- private:
-  struct State {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool serving = false;
-    bool hangup = false;
-    int number = 0;
-  };
-
-  // A second SIGINT ends the process at once. A second SIGTERM changes nothing: supervisors send it twice.
-  static void Take(State& state, const sigset_t& set) {
-    for (int number = 0; sigwait(&set, &number) == 0;) {
-      const std::lock_guard lock(state.mutex);
-      if (!state.serving || (state.number != 0 && number == SIGINT)) std::_Exit(128 + number);
-      if (number == SIGHUP) {
-        state.hangup = true;
-      } else if (state.number == 0) {
-        state.number = number;
-      }
-      state.changed.notify_one();
-    }
-  }
-
-  const std::shared_ptr<State> state_ = std::make_shared<State>();
-};
+using ReadAgain = std::function<std::optional<ServeOptions>()>;
 
 // A reader sees the whole file or none.
 absl::Status WritePortFile(const std::filesystem::path& file, int port) {
@@ -129,13 +76,59 @@ std::string BoundAddress(const std::string& listen_address, int port) {
   return absl::StrCat(listen_address.substr(0, listen_address.rfind(':')), ":", port);
 }
 
-absl::Status RunUntilSignal(Server& server, const ServeOptions& options, Signals& signals) {
+// For those who watch: metrics and probes. Not ready until told.
+class Monitoring {
+ public:
+  // Answers from here on where an address was given.
+  absl::Status Start(const std::string& address) {
+    if (address.empty()) return absl::OkStatus();
+    auto server = MonitoringServer::Start(address, registry_);
+    if (!server.ok()) return server.status();
+    server_ = *std::move(server);
+    spdlog::info("event=serving_metrics address={}", BoundAddress(address, server_->port()));
+    return absl::OkStatus();
+  }
+
+  void SetReady(bool ready) {
+    if (server_ != nullptr) server_->SetReady(ready);
+  }
+
+  ServerMetrics& metrics() { return metrics_; }
+
+ private:
+  MetricsRegistry registry_;
+  const std::shared_ptr<void> process_ = registry_.AddCollector(CollectProcess);
+  ServerMetrics metrics_{registry_};
+  std::unique_ptr<MonitoringServer> server_;
+};
+
+void Reload(Server& server, const ServeOptions& options, const ReadAgain& read_again) {
+  server.ReloadAccess();
+  if (!options.from_file) return;
+  const std::optional<ServeOptions> now = read_again();
+  if (!now) {
+    spdlog::error("event=config_not_reloaded effect=\"the log level stays\"");
+    return;
+  }
+  spdlog::set_level(spdlog::level::info);  // for this line, whatever the levels before and after
+  spdlog::info("event=config_reloaded log_level={}", now->log_level);
+  spdlog::set_level(spdlog::level::from_str(now->log_level));
+}
+
+absl::Status RunUntilSignal(Server& server, const ServeOptions& options, const ReadAgain& read_again,
+                            Signals& signals, Monitoring& monitoring) {
+  const std::shared_ptr<void> watch = monitoring.metrics().Watch(server.backend());
+  monitoring.SetReady(true);
+  signals.Serving();
   if (!options.port_file.empty()) {
     const absl::Status status = WritePortFile(options.port_file, server.port());
     if (!status.ok()) return status;
   }
-  const char* signal = signals.Wait([&] { server.ReloadAccess(); });
+  NotifySupervisor("READY=1");
+  const char* signal = signals.Wait([&] { Reload(server, options, read_again); });
   spdlog::info("event=stopping signal={} grace_ms={}", signal, options.server.shutdown_grace_ms);
+  NotifySupervisor("STOPPING=1");
+  monitoring.SetReady(false);
   server.Shutdown();
   std::error_code ignored;
   if (!options.port_file.empty()) std::filesystem::remove(options.port_file, ignored);
@@ -145,13 +138,18 @@ absl::Status RunUntilSignal(Server& server, const ServeOptions& options, Signals
 
 }  // namespace
 
-absl::Status Serve(const ServeOptions& options) {
+absl::Status Serve(const ServeOptions& options, const ReadAgain& read_again) {
   const absl::Time start = absl::Now();
-  Signals signals(/*with_hangup=*/!options.server.access_file.empty());
+  const ServerOptions& files = options.server;
+  Signals signals(
+      /*with_hangup=*/options.from_file || !files.access_file.empty() || !files.tls.certificate.empty());
   SetUpLog(options.log_level);
   std::error_code ignored;  // a port file of a server that was killed would pass for ours
   if (!options.port_file.empty()) std::filesystem::remove(options.port_file, ignored);
   if (options.threads > 0) SetModelThreads(options.threads);
+  Monitoring monitoring;
+  const absl::Status watched = monitoring.Start(options.metrics_listen);
+  if (!watched.ok()) return watched;
 
   const auto model = LoadModel(options);
   if (!model.ok()) return model.status();
@@ -163,12 +161,16 @@ absl::Status Serve(const ServeOptions& options) {
 
   ServerOptions server_options = options.server;
   server_options.model_name = FolderName(options.model);
+  server_options.observer = [&metrics = monitoring.metrics()](const RpcRecord& record) {
+    LogRpc(record);
+    metrics.Observe(record);
+  };
   const auto server = Server::Start(**model, tokenizer->get(), **store, std::move(server_options));
   if (!server.ok()) return server.status();
   spdlog::info("event=serving address={} version={} seconds={:.3f}",
                BoundAddress(options.server.listen_address, (*server)->port()), MTM_VERSION,
                SecondsSince(start));
-  return RunUntilSignal(**server, options, signals);
+  return RunUntilSignal(**server, options, read_again, signals, monitoring);
 }
 
 }  // namespace mtm

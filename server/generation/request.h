@@ -86,6 +86,7 @@ struct Timings {
   absl::Duration queued;
   absl::Duration prompt;      // up to the first token
   absl::Duration generation;  // from the first token on
+  int64_t steps = 0;          // after the first token
 };
 
 struct RequestStats {

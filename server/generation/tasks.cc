@@ -56,7 +56,7 @@ void StatsClock::FirstToken() { first_token_ = Clock::now(); }
 RequestStats StatsClock::Finish(Usage usage) const {
   return {usage,
           {absl::FromChrono(started_ - submitted_), absl::FromChrono(first_token_ - started_),
-           absl::FromChrono(Clock::now() - first_token_)}};
+           absl::FromChrono(Clock::now() - first_token_), steps_}};
 }
 
 GenerateTask::GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
@@ -85,6 +85,7 @@ void GenerateTask::Advance() {
   if (samples_.empty()) {
     StartSamples();
   } else {
+    clock_.Stepped();
     for (const auto& sample : samples_) AddStep(sample->sequence(), usage_);
   }
   for (const auto& sample : samples_) {

@@ -3,6 +3,7 @@
 #define MTM_SERVER_GENERATION_TASKS_H_
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -19,12 +20,14 @@ class StatsClock {
  public:
   void Started();     // its first step begins
   void FirstToken();  // its prompt was run
+  void Stepped() { ++steps_; }
   RequestStats Finish(Usage usage) const;
   absl::Duration SinceSubmitted() const { return absl::FromChrono(Clock::now() - submitted_); }
 
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point submitted_ = Clock::now(), started_ = submitted_, first_token_ = submitted_;
+  int64_t steps_ = 0;
 };
 
 class GenerateTask : public Task {

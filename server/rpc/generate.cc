@@ -44,7 +44,7 @@ class GenerateSink final : public GenerationSink {
   }
 
   void OnDone(const absl::Status& status, const RequestStats& stats) override {
-    rpc_->call().set_usage(stats.usage);
+    rpc_->call().set_stats(stats);
     if (!status.ok()) {
       rpc_->Fail(status);
       return;

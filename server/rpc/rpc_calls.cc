@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "server/generation/stop_reasons.h"
 #include "server/rpc/requester.h"
+#include "server/rpc/trace_context.h"
 
 namespace mtm {
 namespace {
@@ -28,17 +29,16 @@ bool IsServersFault(absl::StatusCode code) {
   }
 }
 
-// Of several, none counts: whoever sits between may have looked at another one.
-std::string AuthorizationOf(const grpc::ServerContextBase& context) {
-  const auto [first, last] = context.client_metadata().equal_range("authorization");
+}  // namespace
+
+std::string OnlyValue(const Metadata& metadata, const char* name) {
+  const auto [first, last] = metadata.equal_range(name);
   if (first == last || std::next(first) != last) return "";
   return std::string(first->second.data(), first->second.size());
 }
 
-}  // namespace
-
-RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission, std::string authorization,
-                 Principal principal, Requester requester)
+RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, std::string trace_id, absl::Status admission,
+                 std::string authorization, Principal principal, Requester requester)
     : calls_(calls),
       admission_(std::move(admission)),
       authorization_(std::move(authorization)),
@@ -46,6 +46,7 @@ RpcCall::RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission, 
       requester_(std::move(requester)),
       start_(absl::Now()) {
   record_.rpc = std::string(rpc);
+  record_.trace_id = std::move(trace_id);
   record_.principal = principal_.name();
 }
 
@@ -61,9 +62,9 @@ void RpcCall::set_memory(std::string_view reference) {
   record_.memory = std::string(reference);
 }
 
-void RpcCall::set_usage(const Usage& usage) {
+void RpcCall::set_stats(const RequestStats& stats) {
   const std::lock_guard lock(mutex_);
-  record_.usage = usage;
+  record_.stats = stats;
 }
 
 RpcCall::~RpcCall() {
@@ -72,16 +73,18 @@ RpcCall::~RpcCall() {
   calls_.End(record_);
 }
 
-std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc, const grpc::ServerContextBase& context) {
-  std::string authorization = AuthorizationOf(context);
+std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc, grpc::ServerContextBase& context) {
+  const auto trace = TraceContext::From(OnlyValue(context.client_metadata(), TraceContext::kMetadata));
+  context.AddInitialMetadata(TraceContext::kMetadata, trace.ToTraceparent());
+  std::string authorization = OnlyValue(context.client_metadata(), "authorization");
   const absl::StatusOr<Principal> identified = Identify(authorization);
   absl::Status admission = identified.status();
   const Principal principal = identified.ok() ? *identified : Principal();
   const std::lock_guard lock(mutex_);
   ++active_;
   if (draining_) admission = ShuttingDown();
-  return std::make_unique<RpcCall>(*this, rpc, std::move(admission), std::move(authorization), principal,
-                                   RequesterOf(principal, context));
+  return std::make_unique<RpcCall>(*this, rpc, trace.trace_id, std::move(admission), std::move(authorization),
+                                   principal, RequesterOf(principal, context));
 }
 
 absl::StatusOr<Principal> RpcCalls::Identify(const std::string& authorization) const {
@@ -100,6 +103,11 @@ void RpcCalls::Drain() {
   draining_ = true;
 }
 
+int RpcCalls::active() const {
+  const std::lock_guard lock(mutex_);
+  return active_;
+}
+
 bool RpcCalls::WaitUntilIdle(absl::Time deadline) const {
   std::unique_lock lock(mutex_);
   return idle_.wait_until(lock, absl::ToChronoTime(deadline), [this] { return active_ == 0; });
@@ -113,9 +121,10 @@ void LogRpc(const RpcRecord& record) {
   std::string error;
   if (fault) error = absl::StrCat(" error=\"", absl::CEscape(record.status.message()), "\"");
   spdlog::log(fault ? spdlog::level::warn : spdlog::level::info,
-              "rpc={}{}{} status={} prompt_tokens={} generated_tokens={} seconds={:.3f}{}", record.rpc,
-              principal, memory, absl::StatusCodeToString(code), record.usage.prompt_tokens,
-              record.usage.generated_tokens, absl::ToDoubleSeconds(record.duration), error);
+              "rpc={}{}{} status={} prompt_tokens={} generated_tokens={} seconds={:.3f} trace={}{}",
+              record.rpc, principal, memory, absl::StatusCodeToString(code), record.stats.usage.prompt_tokens,
+              record.stats.usage.generated_tokens, absl::ToDoubleSeconds(record.duration), record.trace_id,
+              error);
 }
 
 }  // namespace mtm

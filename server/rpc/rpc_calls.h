@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -22,10 +23,11 @@ namespace mtm {
 // What is known of an rpc when it has ended. Never holds a prompt or another text of the client's.
 struct RpcRecord {
   std::string rpc;
+  std::string trace_id;   // W3C's: the caller's, or one of our own
   std::string principal;  // name of its token; empty: none is wanted, or it is not known
   std::string memory;  // that it reads or changes, as `name` or `name@digest`; empty: none, or no proper name
   absl::Status status;
-  Usage usage;
+  RequestStats stats;  // of a generation or a score
   absl::Duration duration;
 };
 
@@ -34,8 +36,8 @@ class RpcCalls;
 // One rpc under way, from its first byte to its last. Thread-safe.
 class RpcCall {
  public:
-  RpcCall(RpcCalls& calls, std::string_view rpc, absl::Status admission, std::string authorization,
-          Principal principal, Requester requester);
+  RpcCall(RpcCalls& calls, std::string_view rpc, std::string trace_id, absl::Status admission,
+          std::string authorization, Principal principal, Requester requester);
   // The rpc has ended: it is counted out and observed.
   ~RpcCall();
   RpcCall(const RpcCall&) = delete;
@@ -55,7 +57,7 @@ class RpcCall {
 
   void set_status(const absl::Status& status);
   void set_memory(std::string_view reference);  // one that was checked
-  void set_usage(const Usage& usage);
+  void set_stats(const RequestStats& stats);
 
  private:
   RpcCalls& calls_;
@@ -78,11 +80,15 @@ class RpcCalls {
   explicit RpcCalls(Observer observer, Access* access = nullptr)
       : observer_(std::move(observer)), access_(access) {}
 
-  // Every rpc of the services begins here.
-  std::unique_ptr<RpcCall> Begin(std::string_view rpc, const grpc::ServerContextBase& context);
+  // Every rpc of the services begins here. The answer's initial metadata gets its place in the caller's
+  // trace.
+  std::unique_ptr<RpcCall> Begin(std::string_view rpc, grpc::ServerContextBase& context);
 
   // From now on rpcs are refused.
   void Drain();
+
+  // Under way.
+  int active() const;
 
   // False where some were still under way at the deadline.
   bool WaitUntilIdle(absl::Time deadline) const;
@@ -99,6 +105,12 @@ class RpcCalls {
   int active_ = 0;
   bool draining_ = false;
 };
+
+using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
+
+// The value of a name that stands there once; otherwise empty: whoever sits between may have looked at
+// another one.
+std::string OnlyValue(const Metadata& metadata, const char* name);
 
 // Writes one line to the log.
 void LogRpc(const RpcRecord& record);

@@ -22,7 +22,7 @@ class ScoreReply final : public ScoreSink {
 
   void OnDone(const absl::Status& status, std::vector<TokenDetail> tokens,
               const RequestStats& stats) override {
-    rpc_->call().set_usage(stats.usage);
+    rpc_->call().set_stats(stats);
     if (!status.ok()) {
       rpc_->Fail(status);
       return;

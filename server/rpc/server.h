@@ -38,8 +38,8 @@ struct ServerOptions {
   // Longest message that a client may send.
   int max_message_bytes = 16 << 20;
 
-  // Bytes that gRPC may hold of what comes in, for all connections together. Beyond it they are slowed down, then
-  // closed.
+  // Bytes that gRPC may hold of what comes in, for all connections together. Beyond it they are slowed down,
+  // then closed.
   int64_t max_network_bytes = int64_t{512} << 20;
 
   // Rpcs at once over one connection; a client's further ones wait with it.
@@ -87,7 +87,7 @@ class Server {
   void Shutdown();
 
   RpcCalls& calls() { return calls_; }
-  EngineStats engine_stats() const { return engine_.stats(); }
+  const Backend& backend() const { return backend_; }
 
  private:
   Server(const Model& model, const Tokenizer* tokenizer, MemoryStore& store, ServerOptions options,

@@ -81,7 +81,7 @@ class StreamSink final : public GenerationSink {
   }
 
   void OnDone(const absl::Status& status, const RequestStats& stats) override {
-    call_->set_usage(stats.usage);
+    call_->set_stats(stats);
     if (!status.ok()) {
       Fail(status);
       return;

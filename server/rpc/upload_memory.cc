@@ -64,7 +64,7 @@ class UploadStream final : public WriteStream<Reactor>, public std::enable_share
 template <typename Message>
 class UploadReactor final : public StreamReactor<Reactor, UploadStream> {
  public:
-  UploadReactor(std::string_view rpc, Backend& backend, const grpc::CallbackServerContext& context,
+  UploadReactor(std::string_view rpc, Backend& backend, grpc::CallbackServerContext& context,
                 bool replace = false)
       : StreamReactor(backend.calls.Begin(rpc, context), backend),
         backend_(backend),

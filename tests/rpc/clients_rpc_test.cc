@@ -62,7 +62,7 @@ class ClientsRpcTest : public testing::Test {
   }
 
   void WaitUntil(const std::function<bool(const EngineStats&)>& condition) {
-    while (!condition(server_->server().engine_stats())) std::this_thread::yield();
+    while (!condition(server_->server().backend().engine.stats())) std::this_thread::yield();
   }
   void WaitForLine(size_t n) {
     WaitUntil([n](const EngineStats& stats) { return stats.waiting == n; });
@@ -122,7 +122,7 @@ TEST_F(ClientsRpcTest, OneClientsFloodRefusesNobodyElse) {
   EXPECT_THAT(refused.error_message(), HasSubstr("this client has 3 requests under way"));
   Start("b", Request());
   WaitForLine(4);
-  EXPECT_EQ(server_->server().engine_stats().refused.client_limit, 1);
+  EXPECT_EQ(server_->server().backend().engine.stats().refused.client_limit, 1);
 }
 
 TEST_F(ClientsRpcTest, WhatCannotBeServedInTimeIsRefusedAtOnce) {
@@ -137,7 +137,7 @@ TEST_F(ClientsRpcTest, WhatCannotBeServedInTimeIsRefusedAtOnce) {
   }
   WaitForLine(6);  // the server has seen five end, one after the other
   EXPECT_EQ(Generate("b", Request(), one).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_EQ(server_->server().engine_stats().refused.deadline, 1);
+  EXPECT_EQ(server_->server().backend().engine.stats().refused.deadline, 1);
   EXPECT_TRUE(Generate("b", Request()).ok()) << "who has time waits";
 }
 
@@ -153,7 +153,7 @@ TEST_F(ClientsRpcTest, WithoutTokensConnectionsOfThisHostAreClients) {
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
   EXPECT_EQ(other->Generate(&context, Request(), &response).error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_EQ(server.server().engine_stats().refused.client_limit, 1);
+  EXPECT_EQ(server.server().backend().engine.stats().refused.client_limit, 1);
 }
 
 }  // namespace

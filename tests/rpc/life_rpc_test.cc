@@ -54,7 +54,7 @@ TEST_F(LifeRpcTest, ACancelledStreamStopsTheWork) {
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   const RpcRecord record = server_->records().Take("StreamGenerate");
   EXPECT_EQ(record.status.code(), absl::StatusCode::kCancelled);
-  EXPECT_THAT(record.usage.generated_tokens, testing::AllOf(testing::Ge(3), Lt(39'000)));
+  EXPECT_THAT(record.stats.usage.generated_tokens, testing::AllOf(testing::Ge(3), Lt(39'000)));
 }
 
 TEST_F(LifeRpcTest, AClientThatDisappearsStopsTheWork) {
@@ -77,7 +77,7 @@ TEST_F(LifeRpcTest, ADeadlineStopsTheWorkOfAUnaryCall) {
             grpc::StatusCode::DEADLINE_EXCEEDED);
   const RpcRecord record = server_->records().Take("Generate");
   EXPECT_EQ(record.status.code(), absl::StatusCode::kCancelled);
-  EXPECT_THAT(record.usage.generated_tokens, Lt(39'000));
+  EXPECT_THAT(record.stats.usage.generated_tokens, Lt(39'000));
 }
 
 TEST_F(LifeRpcTest, ADeadlineStopsTheWorkOfAScore) {
@@ -101,7 +101,7 @@ TEST_F(LifeRpcTest, ASlowReaderStallsOnlyItself) {
   context.TryCancel();
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   // What 16 queued messages, HTTP/2's window of 64 KiB and the sockets' buffers hold.
-  EXPECT_THAT(server_->records().Take("StreamGenerate").usage.generated_tokens, Lt(1000));
+  EXPECT_THAT(server_->records().Take("StreamGenerate").stats.usage.generated_tokens, Lt(1000));
 }
 
 TEST_F(LifeRpcTest, AReaderThatComesBackGetsEverything) {
