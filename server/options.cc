@@ -87,6 +87,9 @@ void AddSecurity(CLI::App& serve, ServerOptions& options) {
       ->needs(certificate);
   serve.add_option("--access-file", options.access_file,
                    "JSON file of tokens and their rights; read again when it changes, and on SIGHUP");
+  serve.add_flag(
+      "--channelz", options.channelz,
+      "Serve grpc.channelz.v1, gRPC's view of its connections; with an access file to admins of * alone");
   serve.add_flag("--insecure-listen", options.insecure_listen,
                  "Listen on other addresses than the loopback without TLS");
 }

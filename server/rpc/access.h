@@ -32,6 +32,9 @@ class Principal {
   // `memory_name`: may be of a memory that does not exist.
   bool May(Right right, std::string_view memory_name) const;
 
+  // May do everything, in namespaces that are not listed as well.
+  bool IsAdminOfAll() const { return grant_ == nullptr || grant_->RightIn("*") == Right::kAdmin; }
+
   // Before `reference`, `name` or `name@digest`, is looked up. NOT_FOUND, as for a name that does not exist:
   // it may not be read. PERMISSION_DENIED: it may, and that is not enough.
   absl::Status Check(Right right, std::string_view reference) const;

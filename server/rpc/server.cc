@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/rpc/channelz.h"
 
 namespace mtm {
 namespace {
@@ -111,7 +112,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Model& model, const 
 }
 
 absl::Status Server::Listen() {
+  if (options_.channelz) EnableChannelz();
   grpc::ServerBuilder builder;
+  if (options_.channelz && access_ != nullptr) GuardChannelz(builder, *access_);
   builder.AddListeningPort(options_.listen_address, credentials_, &port_);
   builder.RegisterService(&inference_service_);
   builder.RegisterService(&memory_service_);

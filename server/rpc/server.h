@@ -32,6 +32,10 @@ struct ServerOptions {
   // Who may do what: access_file.h. Empty: everybody everything.
   std::filesystem::path access_file;
 
+  // Whether gRPC's own view of its connections (channelz) is served: with an access file to admins of `*`
+  // alone.
+  bool channelz = false;
+
   // How clients see the model's name.
   std::string model_name = "model";
 

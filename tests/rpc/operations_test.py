@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators see and do of a mtm_server process: metrics, probes, traces, signals, its supervisor."""
+"""What operators see and do of a mtm_server process: metrics, probes, traces, channelz, signals, its supervisor."""
 
+import hashlib
+import json
 import os
 import re
 import signal
@@ -206,6 +208,35 @@ class TraceTest(OperationsTest):
         self.assertEqual(len(ids - {self.ID}), 3)
         for trace_id in ids:
             self.wait_for_log(server, rf"rpc=GetModel .*trace={trace_id}\n")
+
+
+class ChannelzTest(OperationsTest):
+    def get_servers(self, server, token=None):
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        return server.channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")(b"", metadata=metadata, timeout=60)
+
+    def assert_fails(self, code, server, token=None):
+        with self.assertRaises(grpc.RpcError) as raised:
+            self.get_servers(server, token)
+        self.assertEqual(raised.exception.code(), code, raised.exception.details())
+
+    def test_it_answers_where_it_was_asked_for(self):
+        self.assertEqual(self.get_servers(self.serve("--channelz"))[0], 0x0a)  # GetServersResponse.server
+        self.assert_fails(grpc.StatusCode.UNIMPLEMENTED, self.serve())
+
+    def test_with_tokens_it_is_for_admins_of_everything(self):
+        rights = {"root": {"*": "admin"}, "team": {"team": "admin"}, "reader": {"*": "read"}}
+        with server_process.Scratch() as own:
+            access_file = own / "access.json"
+            access_file.write_text(json.dumps({"tokens": [
+                {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "rights": right}
+                for name, right in rights.items()]}))
+            server = self.serve("--channelz", "--access-file", str(access_file))
+            self.assertEqual(self.get_servers(server, "root")[0], 0x0a)
+            for token in ("team", "reader"):
+                self.assert_fails(grpc.StatusCode.PERMISSION_DENIED, server, token)
+            for token in (None, "wrong"):
+                self.assert_fails(grpc.StatusCode.UNAUTHENTICATED, server, token)
 
 
 class SignalTest(OperationsTest):
