@@ -91,6 +91,10 @@ test_packages="
   shellcheck              command:shellcheck
   python3-grpcio          python:grpc
   python3-protobuf        python:google.protobuf
+  python3-yaml            python:yaml
+  yamllint                command:yamllint
+  haproxy                 command:haproxy
+  prometheus              command:promtool
   systemd                 command:systemd-analyze
 "
 package_packages="
@@ -147,6 +151,16 @@ need_packages() {
   on_debian || die "this system has no apt; please install these yourself (Debian's names): ${missing[*]}"
   say "Installing Debian packages: ${missing[*]}"
   apt_install "${missing[@]}"
+  stop_services "${missing[@]}"
+}
+
+# The tests start these themselves, on ports of their own; as services nobody asked for them.
+stop_services() {
+  local package
+  [ -d /run/systemd/system ] || return 0
+  for package in "$@"; do
+    case $package in haproxy | prometheus) as_root systemctl disable --now --quiet "$package" ;; esac
+  done
 }
 
 as_root() {
