@@ -82,7 +82,7 @@ absl::Status MemoryStore::Verify(std::string_view reference, const ByteProgress&
     const auto of_all = [&](int64_t bytes) {
       return progress ? progress(bytes_before + bytes) : absl::OkStatus();
     };
-    absl::Status status = impl_->VerifySegment(digest, of_all);
+    absl::Status status = impl_->VerifySegment(digest, /*compare_index=*/true, of_all);
     impl_->Refresh();
     if (absl::IsAborted(status)) {
       status = absl::AbortedError(absl::StrCat("memory '", found->name, "' was changed meanwhile"));

@@ -53,7 +53,7 @@ struct StoreOptions {
 
   IndexOptions index;
 
-  // Bytes a second read in the background to check them; 0: none.
+  // Bytes a second read in the background to compare them with their checksums and digests; 0: none.
   int64_t scrub_bytes_per_second = 0;
 
   // For namespaces without an entry of their own.

@@ -167,7 +167,7 @@ absl::StatusOr<std::shared_ptr<const SegmentIndex>> SegmentIndex::Build(const Se
   return std::shared_ptr<const SegmentIndex>(new SegmentIndex(std::move(data)));
 }
 
-absl::Status SegmentIndex::Verify(const Segment& segment) const {
+absl::Status SegmentIndex::Verify(const Segment& segment, const IndexProgress& progress) const {
   // What BLAS sums in another order may move a key over a border between lists.
   constexpr double kRecallSlack = 0.01;
   const Work verify_one = [&](size_t i) -> absl::Status {
@@ -185,7 +185,7 @@ absl::Status SegmentIndex::Verify(const Segment& segment) const {
     return absl::DataLossError(
         absl::StrCat(what, "its recall is ", recall, ", and was ", data_->head.recall, " when it was built"));
   };
-  return ParallelWork(data_->lists.size(), verify_one).Run({});
+  return ParallelWork(data_->lists.size(), verify_one).Run(progress);
 }
 
 }  // namespace mtm
