@@ -1,22 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`mtm top`: what it makes of metrics over HTTP.
+"""`mtm top`: what it makes of metrics over HTTP, and of those of a real server.
 
     tests/client/top_test.py MTM MTM_SERVER [unittest's arguments]
 """
 import http.server
 import json
+import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import unittest
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import cli_test  # noqa: E402
+import tiny_model  # noqa: E402
 
 INTERVAL = ("--interval", "0.1")
 
@@ -107,6 +113,56 @@ class TopTest(unittest.TestCase):
             self.assertEqual(error.count("\n"), 1, error)
         for address in ("9464", "host", ":1", "host:0", "host:99999", "host:x"):
             self.assertIn(address, self.top(address, code=2))
+
+
+class RealServerTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        folder = pathlib.Path(scratch.name)
+        tiny_model.write(folder / "tiny")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.metrics = "127.0.0.1:%d" % free.getsockname()[1]
+        server = cli_test.Server(TopTest.server_program, folder, "--metrics-listen", self.metrics)
+        self.addCleanup(lambda: self.assertEqual(server.stop(), 0))
+        self.environment = {**os.environ, "MTM_SERVER": server.address, "MTM_METRICS": self.metrics}
+
+    def start(self, *arguments):
+        return subprocess.Popen([TopTest.mtm, *arguments], env=self.environment, text=True, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE)
+
+    def run_mtm(self, *arguments, text=""):
+        process = self.start(*arguments)
+        process.communicate(text, timeout=cli_test.PATIENCE_S)
+        self.assertEqual(process.returncode, 0, arguments)
+
+    def test_shows_what_the_server_does(self):
+        top = self.start("top", "--json", *INTERVAL)
+        self.run_mtm("remember", "cats", "-", text=cli_test.TEXT)
+        self.run_mtm("generate", "--memory", "cats:bf=0", "-n", "4", "A cat")
+        for line in top.stdout:
+            shown = json.loads(line)
+            if shown["generated_tokens_per_second"] > 0:
+                break
+        top.send_signal(signal.SIGINT)
+        top.communicate()
+        self.assertGreater(shown["rpcs"]["StreamGenerate"]["per_second"], 0)
+        self.assertGreater(shown["time_to_first_token_seconds"]["p50"], 0)
+        self.assertGreater(shown["tokens_heads_changed_share"], 0)
+        self.assertGreaterEqual(shown["mean_batch_size"], 1)
+        self.assertEqual(sum(shown["memories"].values()), 1)
+        self.assertGreater(shown["process_resident_bytes"], 1 << 20)
+        self.assertLess(abs(shown["process_start_time_seconds"] - time.time()), 3600)
+
+    def test_every_metric_that_is_read_is_there(self):
+        self.run_mtm("generate", "-n", "2", "A cat")
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics") as answer:
+            names = set(re.findall(r"^(\w+)", answer.read().decode(), re.MULTILINE))
+        source = (HERE.parent.parent / "client/top/activity.cc").read_text()
+        read = set(re.findall(r'(?:Sum|SumsBy|Of|Rate|Rates|PercentilesOf|\] =)\W*"((?:mtm|process)_\w+)"', source))
+        self.assertGreater(len(read), 15)
+        self.assertEqual({name for name in read if not names & {name, name + "_bucket"}}, set())
 
 
 if __name__ == "__main__":
