@@ -75,7 +75,8 @@ RpcCall::~RpcCall() {
 
 std::unique_ptr<RpcCall> RpcCalls::Begin(std::string_view rpc, grpc::ServerContextBase& context) {
   const auto trace = TraceContext::From(OnlyValue(context.client_metadata(), TraceContext::kMetadata));
-  context.AddInitialMetadata(TraceContext::kMetadata, trace.ToTraceparent());
+  // Initial metadata would end gRPC's retries: a refusal that has it counts as an answer that has begun.
+  context.AddTrailingMetadata(TraceContext::kMetadata, trace.ToTraceparent());
   std::string authorization = OnlyValue(context.client_metadata(), "authorization");
   const absl::StatusOr<Principal> identified = Identify(authorization);
   absl::Status admission = identified.status();

@@ -80,7 +80,7 @@ class RpcCalls {
   explicit RpcCalls(Observer observer, Access* access = nullptr)
       : observer_(std::move(observer)), access_(access) {}
 
-  // Every rpc of the services begins here. The answer's initial metadata gets its place in the caller's
+  // Every rpc of the services begins here. The answer's trailing metadata gets its place in the caller's
   // trace.
   std::unique_ptr<RpcCall> Begin(std::string_view rpc, grpc::ServerContextBase& context);
 

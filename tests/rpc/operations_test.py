@@ -173,7 +173,7 @@ class TraceTest(OperationsTest):
     ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
     def trace_id_of(self, call):
-        traceparent = dict(call.initial_metadata())["traceparent"]
+        traceparent = dict(call.trailing_metadata())["traceparent"]
         self.assertRegex(traceparent, r"^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")
         return traceparent.split("-")[1]
 
@@ -189,13 +189,13 @@ class TraceTest(OperationsTest):
         self.assertEqual(self.trace_id_of(raised.exception), self.ID)
         self.wait_for_log(server, rf"rpc=Generate status=INVALID_ARGUMENT .*trace={self.ID}\n")
         stream = stub.StreamGenerate(v1.GenerateRequest(prompt="Dogs"), metadata=metadata)
-        self.assertEqual(self.trace_id_of(stream), self.ID)
         list(stream)
+        self.assertEqual(self.trace_id_of(stream), self.ID)
         upload = memory_grpc.MemoryServiceStub(server.channel).CreateMemory(iter(
             [memory_pb.CreateMemoryRequest(spec=memory_pb.CreateMemoryRequest.Spec(name="cats")),
              memory_pb.CreateMemoryRequest(text=b"Cats sleep.")]), metadata=metadata)
-        self.assertEqual(self.trace_id_of(upload), self.ID)
         list(upload)
+        self.assertEqual(self.trace_id_of(upload), self.ID)
 
     def test_where_there_is_none_the_server_begins_one(self):
         server = self.serve()
