@@ -196,11 +196,12 @@ int Run(double minutes, uint64_t seed, const std::string& program) {
   std::string pattern = (fs::temp_directory_path() / "mtm_soak.XXXXXX").string();
   const fs::path folder = mkdtemp(pattern.data());
   std::cout << "seed " << seed << ", " << minutes << " minutes, in " << folder.string() << std::endl;
-  // Memories do not all fit, so that they come and go.
+  // Memories do not all fit, so that they come and go; nor do all requests, so that some are refused.
   ServerProcess server(program,
                        {"--model", (fs::path(MTM_TESTDATA) / "golden" / "tiny").string(), "--store",
                         (folder / "store").string(), "--threads", "1", "--log-level", "warning",
-                        "--index-min-tokens", "64", "--max-resident-bytes", "1MiB"},
+                        "--index-min-tokens", "64", "--max-resident-bytes", "1MiB", "--max-sequences", "10",
+                        "--max-waiting", "8", "--stall-timeout-ms", "2000"},
                        folder);
   SoakTest test(server, seed);
   test.Run(

@@ -158,7 +158,9 @@ void StopReading(Soak& soak, uint64_t seed) {
     for (int n = dice.Below(3) * 100; n > 0 && stream->Read(&event); --n) {
     }
     context.TryCancel();
-    Judge(soak, "clients that stop reading", stream->Finish(), {StatusCode::CANCELLED});
+    // DEADLINE_EXCEEDED: of the server's --stall-timeout-ms.
+    Judge(soak, "clients that stop reading", stream->Finish(),
+          {StatusCode::CANCELLED, StatusCode::DEADLINE_EXCEEDED});
   }
 }
 
@@ -171,6 +173,7 @@ void RunOutOfTime(Soak& soak, uint64_t seed) {
     v1::GenerateResponse response;
     const grpc::Status status = stub->Generate(&context, EndlessRequest(soak, dice, 0), &response);
     Judge(soak, "deadlines of milliseconds", status, {StatusCode::DEADLINE_EXCEEDED});
+    soak.Pause(4 * kBreath);
   }
 }
 
