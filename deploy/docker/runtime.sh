@@ -7,7 +7,7 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update
 apt-get install -y --no-install-recommends "$1"/mtm_*.deb
 rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
-groupadd --system --gid 10001 mtm
-useradd --system --uid 10001 --gid mtm --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin mtm
+groupadd --gid 10001 mtm
+useradd --uid 10001 --gid mtm --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin mtm
 mkdir /memories /models
 chown mtm:mtm /memories
