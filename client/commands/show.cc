@@ -16,7 +16,10 @@ namespace {
 constexpr int kMostSources = 50;
 
 std::string IndexText(const v1::Memory& memory) {
-  if (!memory.has_index()) return "none: searched exactly";
+  if (!memory.has_index()) {
+    return memory.state() == v1::Memory::STATE_RESIDENT ? "none: searched exactly"
+                                                        : "not known until it is loaded";
+  }
   return absl::StrFormat("over %s, recall@10 %.3f",
                          FormatCounted(memory.index().indexed_token_count(), "token"),
                          memory.index().recall_at_10());

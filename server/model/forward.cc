@@ -50,6 +50,13 @@ Tensor SplitHeads(const Tensor& rows, int n_head) {
   return rows.view({rows.size(0), n_head, rows.size(1) / n_head}).transpose(0, 1);
 }
 
+// Rows [n, n_embd] that begin at a cache line, as a sequence's own do and those amid a batch need not: MKL
+// sums in another order where operands lie otherwise. Rows of whole lines lie well wherever they are.
+Tensor Aligned(const Tensor& rows) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  return rows.size(1) % kLine == 0 ? rows : rows.clone(at::MemoryFormat::Contiguous);
+}
+
 // Added to the scores of rows [first, first + n_rows) over positions [0, first + n_rows): -inf where a row
 // would see a later position.
 Tensor CausalMask(int first, int n_rows, c10::Device device) {
@@ -126,7 +133,7 @@ Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& 
     const Tensor own = qkv.narrow(0, rows.offset, count);
     Tensor residual = x.narrow(0, rows.offset, count);
     outputs.push_back(AttendSequence(rows.sequence->layers[index], rows,
-                                     SplitHeads(own.narrow(1, 0, d), n_head),
+                                     SplitHeads(Aligned(own.narrow(1, 0, d)), n_head),
                                      SplitHeads(own.narrow(1, d, d), n_head),
                                      SplitHeads(own.narrow(1, 2 * d, d), n_head), is_last_layer, residual));
     residuals.push_back(residual);

@@ -64,13 +64,16 @@ TEST_F(MemoryCommandTest, ShowsSourcesAndVersions) {
   ASSERT_EQ(Run({"append", "cats", "-"}, "meow"), 0);
   EXPECT_EQ(Run({"show", "cats"}), 0);
   EXPECT_THAT(out(), HasSubstr("\nlayers         1-4\n"));
-  EXPECT_THAT(out(), HasSubstr("\nindex          none: searched exactly\n"));
+  EXPECT_THAT(out(), HasSubstr("\nindex          not known until it is loaded\n"));
   EXPECT_THAT(out(), HasSubstr("     4  diary\n"));
   EXPECT_THAT(out(), HasSubstr("     4  (none)\n"));
   EXPECT_LT(out().find("\nbbbbbbbbbbbb       8"), out().find("\naaaaaaaaaaaa       4"));
   EXPECT_THAT(out(), HasSubstr("  current\n"));
   EXPECT_EQ(Run({"show", "cats", "--json"}), 0);
   EXPECT_EQ(json::parse(out())["versions"].size(), 2u);
+  EXPECT_EQ(Run({"load", "cats"}), 0);
+  EXPECT_EQ(Run({"show", "cats"}), 0);
+  EXPECT_THAT(out(), HasSubstr("\nindex          none: searched exactly\n"));
 }
 
 TEST_F(MemoryCommandTest, LabelsAreSetAndRemovedOneByOne) {
