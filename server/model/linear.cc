@@ -4,6 +4,9 @@
 #include <ATen/Functions.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <string_view>
 
 namespace mtm {
@@ -28,17 +31,34 @@ Tensor PackedProduct(const Tensor& x, const Tensor& weight, const Tensor& bias, 
           .typed<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view,
                         c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>)>();
   const bool gelu = activation == Activation::kGeluTanh;
-  return op.call(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt, gelu ? "gelu" : "none",
-                 c10::List<std::optional<at::Scalar>>(), gelu ? "tanh" : "");
+  return op.call(x, weight, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt,
+                 gelu ? "gelu" : "none", c10::List<std::optional<at::Scalar>>(), gelu ? "tanh" : "");
+}
+
+// The same for any number of rows, of which the kernels see only some.
+Tensor PaddedProduct(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
+  const int64_t n = x.size(0), n_padded = PaddedRows(n);
+  if (n_padded == n) return PackedProduct(x, weight, bias, activation);
+  const Tensor padded = at::empty({n_padded, x.size(1)}, x.options());
+  padded.narrow(0, 0, n).copy_(x);
+  padded.narrow(0, n, n_padded - n).zero_();
+  return PackedProduct(padded, weight, bias, activation).narrow(0, 0, n);
 }
 
 bool CanPack(const Tensor& weight) {
   static const bool has_op =
-      at::hasMKLDNN() && c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""}).has_value();
+      at::hasMKLDNN() &&
+      c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""}).has_value();
   return has_op && weight.device().is_cpu();
 }
 
 }  // namespace
+
+int64_t PaddedRows(int64_t n) {
+  if (n <= 8) return std::max<int64_t>(n, 2);
+  const auto step = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))) / 8;
+  return (n + step - 1) / step * step;
+}
 
 Linear::Linear(const Tensor& weight, Tensor bias, Activation activation)
     : weight_(weight), bias_(std::move(bias)), activation_(activation) {
@@ -52,9 +72,7 @@ Tensor Linear::operator()(const Tensor& x) const {
     const Tensor y = at::linear(x, weight_, bias_.defined() ? std::optional<Tensor>(bias_) : std::nullopt);
     return activation_ == Activation::kGeluTanh ? at::gelu(y, "tanh") : y;
   }
-  if (x.size(0) > 1) return PackedProduct(x, weight_, bias_, activation_);
-  // A single row takes another kernel, which sums long rows in another order.
-  return PackedProduct(x.expand({2, x.size(1)}).contiguous(), weight_, bias_, activation_).narrow(0, 0, 1);
+  return PaddedProduct(x, weight_, bias_, activation_);
 }
 
 }  // namespace mtm

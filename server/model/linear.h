@@ -5,16 +5,22 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <optional>
 
 namespace mtm {
 
 enum class Activation { kNone, kGeluTanh };
 
-// y = activation(x W^T + b). On the CPU W is repacked once for oneDNN, whose product was found to give each row the same bits
-// whatever the number of rows, from 2 rows on (tests/model/linear_test.cc); at::linear does not, and is slower. Nor does
-// at::gelu: what it leaves over from whole vectors it computes another way, and where that lies depends on the number
-// of rows and threads.
+// The number of rows that a product of n >= 1 rows is run with on the CPU: two at least, since a single one
+// takes another kernel, which sums long rows in another order; and one of four an octave beyond eight, since
+// oneDNN makes kernels for each number, which takes milliseconds, and keeps them, some 2 MB.
+int64_t PaddedRows(int64_t n);
+
+// y = activation(x W^T + b). On the CPU W is repacked once for oneDNN, whose product was found to give each
+// row the same bits whatever the number of rows, from 2 rows on (tests/model/linear_test.cc); at::linear does
+// not, and is slower. Nor does at::gelu: what it leaves over from whole vectors it computes another way, and
+// where that lies depends on the number of rows and threads.
 class Linear {
  public:
   // `weight` [n_out, n_in], float32, on the device that will run it; `bias` [n_out] or undefined.

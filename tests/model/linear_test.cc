@@ -10,7 +10,9 @@
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <set>
 #include <vector>
 
 namespace mtm {
@@ -51,6 +53,17 @@ void ExpectRowsIndependent(const Shape& shape, const std::vector<int>& sizes,
     EXPECT_TRUE(SameBits(linear(x.narrow(0, first, n_rows)), all.narrow(0, first, n_rows)))
         << shape.n_in << " -> " << shape.n_out << ", last " << n_rows << " rows";
   }
+}
+
+TEST(LinearTest, FewNumbersOfRowsReachTheKernels) {
+  std::set<int64_t> numbers;
+  for (int64_t n = 1; n <= 4096; ++n) {
+    const int64_t padded = PaddedRows(n);
+    EXPECT_GE(padded, n);
+    EXPECT_LE(padded, std::max<int64_t>(2, n + n / 4));
+    numbers.insert(padded);
+  }
+  EXPECT_LE(numbers.size(), 44u);
 }
 
 std::vector<int> SizesTo40() {

@@ -200,7 +200,7 @@ int Run(double minutes, uint64_t seed, const std::string& program) {
   ServerProcess server(program,
                        {"--model", (fs::path(MTM_TESTDATA) / "golden" / "tiny").string(), "--store",
                         (folder / "store").string(), "--threads", "1", "--log-level", "warning",
-                        "--index-min-tokens", "64", "--max-resident-bytes", "1MiB", "--max-sequences", "10",
+                        "--index-min-tokens", "64", "--max-resident-bytes", "2MiB", "--max-sequences", "10",
                         "--max-waiting", "8", "--stall-timeout-ms", "2000"},
                        folder);
   SoakTest test(server, seed);
