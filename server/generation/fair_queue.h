@@ -32,12 +32,16 @@ class FairQueue {
   // Precondition of both: not empty. Front is what Pop takes.
   const Item& Front() const { return Next()->second.items.front().item; }
   Item Pop() {
-    const auto next = Next();
-    Client& c = next->second;
+    const auto n_waiting =
+        std::ranges::count_if(clients_, [](const auto& client) { return !client.second.items.empty(); });
+    Client& c = Next()->second;
     Entry entry = std::move(c.items.front());
     c.items.pop_front();
     --size_;
-    now_ = c.start;
+    // By the start alone it would stand still while ever new clients come, and who was served before would
+    // wait for all of them: it goes on with the work too, by the share of each who waits and of one who may
+    // come.
+    now_ = std::max(c.start, now_ + entry.cost / (n_waiting + 1));
     c.start += entry.cost;
     ForgetIdle();
     return std::move(entry.item);
@@ -89,7 +93,7 @@ class FairQueue {
   }
 
   Clients clients_;
-  int64_t now_ = 0;  // virtual time: the start of the item served last
+  int64_t now_ = 0;  // virtual time: at least the start of the item served last
   size_t size_ = 0;
 };
 

@@ -46,6 +46,19 @@ TEST(FairQueueTest, WhoWasAwayHasNotSavedUp) {
   EXPECT_THAT(PopAll(queue), ElementsAre("b1", "a", "b2", "b3"));
 }
 
+TEST(FairQueueTest, NewClientsWithoutEndDoNotKeepAnOldOneWaiting) {
+  FairQueue<std::string> queue;
+  queue.Push("old", 10, "first");
+  queue.Pop();
+  queue.Push("old", 10, "second");
+  std::vector<std::string> served;
+  for (int i = 0; i < 5; ++i) {
+    queue.Push("a new one " + std::to_string(i), 10, "new");
+    served.push_back(queue.Pop());
+  }
+  EXPECT_THAT(served, testing::Contains("second"));
+}
+
 TEST(FairQueueTest, WhatIsUnwantedIsTakenOut) {
   FairQueue<std::string> queue;
   for (const char* item : {"1", "2", "3"}) queue.Push("a", 1, item);
