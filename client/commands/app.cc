@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "client/commands/commands.h"
-#include "client/commands/top.h"
 
 namespace mtm::client {
 namespace {

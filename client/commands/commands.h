@@ -27,6 +27,7 @@ void AddTraceCommand(CLI::App& app, Session& session);
 void AddScoreCommand(CLI::App& app, Session& session);
 void AddTokenCommands(CLI::App& app, Session& session);  // tokenize, detokenize
 void AddModelCommand(CLI::App& app, Session& session);
+void AddTopCommand(CLI::App& app, Session& session);
 
 // Makes `run(session, options)` what the subcommand does. `options` lives as long as the subcommand.
 template <typename Options, typename Run>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/trace_context.h"
 
-#include <algorithm>
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "memory_store/digest.h"
 
 namespace mtm {
 namespace {
@@ -12,13 +12,8 @@ namespace {
 // Offsets in `00-<32 digits>-<16 digits>-<2 digits>`.
 constexpr size_t kTraceId = 3, kSpanId = 36, kFlags = 53, kSize = 55;
 
-bool IsHex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-}
-
-bool IsId(std::string_view text) {
-  return IsHex(text) && text.find_first_not_of('0') != std::string_view::npos;
+bool IsId(std::string_view text, size_t n_digits) {
+  return IsHex(text, n_digits) && text.find_first_not_of('0') != std::string_view::npos;
 }
 
 // A later version may have more behind a further dash; ff is none.
@@ -28,9 +23,10 @@ bool IsTraceparent(std::string_view text) {
     return false;
   }
   const std::string_view version = text.substr(0, 2);
-  if (!IsHex(version) || version == "ff") return false;
+  if (!IsHex(version, 2) || version == "ff") return false;
   if (text.size() > kSize && (version == "00" || text[kSize] != '-')) return false;
-  return IsId(text.substr(kTraceId, 32)) && IsId(text.substr(kSpanId, 16)) && IsHex(text.substr(kFlags, 2));
+  return IsId(text.substr(kTraceId, 32), 32) && IsId(text.substr(kSpanId, 16), 16) &&
+         IsHex(text.substr(kFlags, 2), 2);
 }
 
 // 16 digits, not all 0.

@@ -25,7 +25,7 @@
 #include "memory_store/search.h"
 #include "memory_store/segment.h"
 #include "server/model/model.h"
-#include "server/model/sequence.h"
+#include "tests/benchmarks/decode_steps.h"
 #include "tests/support/gpt2_shapes.h"
 #include "tests/support/synthetic_keys.h"
 
@@ -35,7 +35,6 @@ namespace {
 constexpr int64_t kWindow = 1023;  // the context, less the leading token
 constexpr int64_t kAppended = 1000;
 constexpr int kContext = 128;
-constexpr int kStepsPerFork = 16;
 constexpr int kNeighbours = 5;
 
 template <typename T>
@@ -225,53 +224,16 @@ void Search(benchmark::State& state) {
 }
 
 std::vector<MemoryUse> Uses(int type) {
-  if (type == 0) return {};
-  const auto memory = TheShared().memory();
-  if (type == 2) {
-    return {{memory,
-             {9},
-             {.method = Method::kType2,
-              .k = kNeighbours,
-              .memory_fraction = 0,
-              .bookkeeping_fraction = 0,
-              .score_scale = 1000,
-              .residual_fraction = 0.1}}};
-  }
-  return {{memory,
-           {7, 8, 9},
-           {.method = Method::kType3,
-            .k = kNeighbours,
-            .memory_fraction = 5,
-            .bookkeeping_fraction = 0.9,
-            .score_scale = 0.01,
-            .residual_fraction = 0.33,
-            .head_fraction = 0.1}}};
+  if (type == 2) return {{TheShared().memory(), {9}, kRecallSettings}};
+  if (type == 3) return {{TheShared().memory(), {7, 8, 9}, kSentimentSettings}};
+  return {};
 }
 
-void RunStep(Sequence& sequence) {
-  Sequence* const batch[] = {&sequence};
-  Must(TheShared().model().Step(batch));
-}
-
-// Behind a context of `kContext` tokens; what is selected is as in step_benchmark.
+// Behind a context of `kContext` tokens.
 void Step(benchmark::State& state, int type) {
-  Sequence prefilled(TheShared().model(), {.uses = Uses(type), .capacity = kContext + kStepsPerFork});
-  std::vector<int32_t> prompt(kContext);
-  for (int i = 0; i < kContext; ++i) prompt[static_cast<size_t>(i)] = (i * 7919 + 209) % 50000;
-  prefilled.Append(prompt);
-  RunStep(prefilled);
-  std::unique_ptr<Sequence> sequence;
-  int64_t steps = 0;
-  for (auto _ : state) {
-    if (steps % kStepsPerFork == 0) {
-      state.PauseTiming();
-      sequence = prefilled.Fork();
-      state.ResumeTiming();
-    }
-    const auto token = static_cast<int32_t>(steps++ * 31 % 50000);
-    sequence->Append({&token, 1});
-    RunStep(*sequence);
-  }
+  const Model& model = TheShared().model();
+  const auto prefilled = Prefilled(model, kContext, Mode::kCached, Uses(type));
+  TimeSteps(state, model, *prefilled, [](const Sequence&) {});
 }
 
 void Register() {

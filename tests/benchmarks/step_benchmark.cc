@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps of a GPT-2 124M shape with random weights, plain and with a memory of 1,000 tokens.
-//
-// Random weights have no attention sink and attend almost evenly, so the paper's bounds would select nothing (BF 0.9)
-// or everything (MF 5). The benchmarks fix how much is selected instead:
-//   type 2, recall settings (layer 10, k 5, TS 1000, R 0.1): MF 0, BF 0: position 0 in all 12 heads; the paper has 5.
-//   type 3, sentiment settings (layers 7 to 9, k 5, MF 5, TS 0.01, R 0.33): head fraction 0.1, the paper's upper end.
-// In exact mode which 10 % it is changes from step to step at all positions: the worst case for what it can keep.
+// Steps of a GPT-2 124M shape with random weights, plain and with a memory of 1,000 tokens: Type 2 with the
+// recall settings in layer 10, Type 3 with the sentiment settings in layers 7 to 9, as decode_steps.h has them.
+// In exact mode which 10 % of the tokens-heads it is changes from step to step at all positions: the worst
+// case for what it can keep.
 #include <ATen/Functions.h>
 #include <benchmark/benchmark.h>
 #include <c10/core/InferenceMode.h>
@@ -19,18 +16,13 @@
 #include "server/generation/make_memory.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
+#include "tests/benchmarks/decode_steps.h"
 #include "tests/support/gpt2_shapes.h"
 
 namespace mtm {
 namespace {
 
-constexpr int kMemoryTokens = 1000, kStepsPerFork = 16;
-
-std::vector<int32_t> SomeTokens(int n, int seed) {
-  std::vector<int32_t> tokens(n);
-  for (int i = 0; i < n; ++i) tokens[i] = (i * 7919 + seed * 104729 + 17) % 50000;
-  return tokens;
-}
+constexpr int kMemoryTokens = 1000;
 
 // What every benchmark shares: the model and one memory.
 struct Fixture {
@@ -60,50 +52,23 @@ const Fixture& Shared() {
 enum Use { kPlain = 0, kType2 = 2, kType3 = 3 };
 
 std::vector<MemoryUse> Uses(int64_t use) {
-  if (use == kType2) {
-    return {{Shared().memory, {10}, {.method = Method::kType2, .k = 5, .memory_fraction = 0, .bookkeeping_fraction = 0,
-                                     .score_scale = 1000, .residual_fraction = 0.1}}};
-  }
-  if (use == kType3) {
-    return {{Shared().memory, {7, 8, 9}, {.method = Method::kType3, .k = 5, .memory_fraction = 5,
-                                          .bookkeeping_fraction = 0.9, .score_scale = 0.01, .residual_fraction = 0.33,
-                                          .head_fraction = 0.1}}};
-  }
+  if (use == kType2) return {{Shared().memory, {10}, kRecallSettings}};
+  if (use == kType3) return {{Shared().memory, {7, 8, 9}, kSentimentSettings}};
   return {};
 }
 
-void RunStep(Sequence& sequence) {
-  Sequence* const batch[] = {&sequence};
-  const absl::Status status = Shared().model->Step(batch);
-  if (!status.ok()) std::cerr << status << "\n";
-}
-
 std::unique_ptr<Sequence> Prefilled(int n_tokens, Mode mode, int64_t use) {
-  auto sequence = std::make_unique<Sequence>(
-      *Shared().model, SequenceOptions{.mode = mode, .uses = Uses(use), .capacity = n_tokens + kStepsPerFork});
-  sequence->Append(SomeTokens(n_tokens, 2));
-  RunStep(*sequence);
-  return sequence;
+  return Prefilled(*Shared().model, n_tokens, mode, Uses(use));
 }
 
 // Steps that follow a context of state.range(0) tokens.
 void DecodeStep(benchmark::State& state, Mode mode) {
   const auto prefilled = Prefilled(static_cast<int>(state.range(0)), mode, state.range(1));
-  std::unique_ptr<Sequence> sequence;
-  int64_t changed = 0, rows = 0, steps = 0;
-  for (auto _ : state) {
-    if (steps % kStepsPerFork == 0) {
-      state.PauseTiming();
-      sequence = prefilled->Fork();
-      state.ResumeTiming();
-    }
-    const int32_t token = static_cast<int32_t>(steps * 31 % 50000);
-    sequence->Append({&token, 1});
-    RunStep(*sequence);
-    ++steps;
-    changed += sequence->tokens_heads_changed();
-    rows += std::accumulate(sequence->rows_computed().begin(), sequence->rows_computed().end(), int64_t{0});
-  }
+  int64_t changed = 0, rows = 0;
+  const int64_t steps = TimeSteps(state, *Shared().model, *prefilled, [&](const Sequence& sequence) {
+    changed += sequence.tokens_heads_changed();
+    rows += std::accumulate(sequence.rows_computed().begin(), sequence.rows_computed().end(), int64_t{0});
+  });
   state.counters["changed"] = static_cast<double>(changed) / steps;
   state.counters["rows"] = static_cast<double>(rows) / steps / Shared().model->config().n_layer;
 }

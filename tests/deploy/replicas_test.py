@@ -45,12 +45,8 @@ def wait_until(condition, what):
 
 
 def setUpModule():
-    global scratch, folder, ports, servers, v1, memory_pb, inference_grpc, memory_grpc
-    scratch = server_process.Scratch()
-    unittest.addModuleCleanup(scratch.__exit__, None, None, None)
-    folder = scratch.__enter__()
-    (folder / "stubs").mkdir()
-    server_process.make_stubs(folder / "stubs")
+    global folder, ports, servers, v1, memory_pb, inference_grpc, memory_grpc
+    folder = server_process.module_folder()
     from mtm.v1 import inference_service_pb2 as v1
     from mtm.v1 import inference_service_pb2_grpc as inference_grpc
     from mtm.v1 import memory_service_pb2 as memory_pb

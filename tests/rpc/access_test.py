@@ -43,12 +43,8 @@ def token_of(name):
 
 
 def setUpModule():
-    global scratch, folder, access_file, ca, server, v1, memory_pb, inference_grpc, memory_grpc
-    scratch = server_process.Scratch()
-    unittest.addModuleCleanup(scratch.__exit__, None, None, None)
-    folder = scratch.__enter__()
-    (folder / "stubs").mkdir()
-    server_process.make_stubs(folder / "stubs")
+    global folder, access_file, ca, server, v1, memory_pb, inference_grpc, memory_grpc
+    folder = server_process.module_folder()
     from mtm.v1 import inference_service_pb2 as v1
     from mtm.v1 import inference_service_pb2_grpc as inference_grpc
     from mtm.v1 import memory_service_pb2 as memory_pb
@@ -58,8 +54,7 @@ def setUpModule():
     write_access(RIGHTS)
     server = server_process.Server(folder, server_process.write_model(folder / "small"), "--access-file",
                                    str(access_file), *ca.issue("server").flags(), credentials=tls())
-    server.__enter__()
-    unittest.addModuleCleanup(server.__exit__, None, None, None)
+    unittest.enterModuleContext(server)
 
 
 def tls():

@@ -33,12 +33,8 @@ rows = []  # (what was tried, what came back)
 
 
 def setUpModule():
-    global scratch, folder, server, v1, memory_pb, methods
-    scratch = server_process.Scratch()
-    unittest.addModuleCleanup(scratch.__exit__, None, None, None)
-    folder = scratch.__enter__()
-    (folder / "stubs").mkdir()
-    server_process.make_stubs(folder / "stubs")
+    global folder, server, v1, memory_pb, methods
+    folder = server_process.module_folder()
     from mtm.v1 import inference_service_pb2 as v1
     from mtm.v1 import memory_service_pb2 as memory_pb
     from mtm.v1 import model_pb2, memory_pb2  # noqa: F401: their messages are looked up by name
@@ -47,8 +43,7 @@ def setUpModule():
         "name": "team", "sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "rights": {"team": "admin"}}]}))
     server = server_process.Server(folder, server_process.write_model(folder / "small"), "--access-file",
                                    str(access_file))
-    server.__enter__()
-    unittest.addModuleCleanup(server.__exit__, None, None, None)
+    unittest.enterModuleContext(server)
     methods = [method for file, name in ((v1, "InferenceService"), (memory_pb, "MemoryService"))
                for method in file.DESCRIPTOR.services_by_name[name].methods]
 
@@ -59,18 +54,16 @@ def tearDownModule():
         print(f"| {tried} | {outcome} |")
 
 
-def resident_mebibytes():
-    for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) // 1024
-    return 0
-
-
-def peak_mebibytes(process_server):
+def mebibytes(process_server, field):
+    """Of proc(5)'s /proc/PID/status."""
     for line in pathlib.Path(f"/proc/{process_server.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) // 1024
     return 0
+
+
+def resident_mebibytes():
+    return mebibytes(server, "VmRSS")
 
 
 def path_of(method):
@@ -201,10 +194,10 @@ class ProtobufTest(HostileTest):
             def send(_):
                 with grpc.insecure_channel(bounded.address, options) as channel:
                     return self.call("/mtm.v1.InferenceService/Tokenize", payload, channel=channel)
-            before = peak_mebibytes(bounded)
+            before = mebibytes(bounded, "VmHWM")
             with concurrent.futures.ThreadPoolExecutor(3) as pool:
                 codes = set(pool.map(send, range(3)))
-            growth = peak_mebibytes(bounded) - before
+            growth = mebibytes(bounded, "VmHWM") - before
         self.assertEqual(codes, {grpc.StatusCode.RESOURCE_EXHAUSTED})
         self.assertLess(growth, 150)
         self.row("3 messages of 200 MiB to --max-network-bytes 32MiB", f"{codes_in_words(codes)}; memory grew by {growth} MiB")

@@ -22,12 +22,8 @@ DEPLOY = server_process.SOURCE / "deploy"
 
 
 def setUpModule():
-    global scratch, model, v1, memory_pb, inference_grpc, memory_grpc
-    scratch = server_process.Scratch()
-    unittest.addModuleCleanup(scratch.__exit__, None, None, None)
-    folder = scratch.__enter__()
-    (folder / "stubs").mkdir()
-    server_process.make_stubs(folder / "stubs")
+    global model, v1, memory_pb, inference_grpc, memory_grpc
+    folder = server_process.module_folder()
     from mtm.v1 import inference_service_pb2 as v1
     from mtm.v1 import inference_service_pb2_grpc as inference_grpc
     from mtm.v1 import memory_service_pb2 as memory_pb
@@ -37,13 +33,8 @@ def setUpModule():
 
 class OperationsTest(unittest.TestCase):
     def serve(self, *flags, **options):
-        own = server_process.Scratch()
-        self.folder = own.__enter__()
-        self.addCleanup(own.__exit__, None, None, None)
-        server = server_process.Server(self.folder, model, *flags, **options)
-        server.__enter__()
-        self.addCleanup(server.__exit__, None, None, None)
-        return server
+        self.folder = self.enterContext(server_process.Scratch())
+        return self.enterContext(server_process.Server(self.folder, model, *flags, **options))
 
     def wait_for_log(self, server, pattern):
         """Lines come after what they tell of."""

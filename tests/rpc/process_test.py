@@ -22,12 +22,8 @@ REFERENCE = server_process.SOURCE.parent / "shared/reference/positive_cat_init_t
 
 
 def setUpModule():
-    global scratch, model, v1, memory_pb, inference_grpc, memory_grpc, health_pb, health_grpc
-    scratch = server_process.Scratch()
-    unittest.addModuleCleanup(scratch.__exit__, None, None, None)
-    folder = scratch.__enter__()
-    (folder / "stubs").mkdir()
-    server_process.make_stubs(folder / "stubs")
+    global model, v1, memory_pb, inference_grpc, memory_grpc, health_pb, health_grpc
+    folder = server_process.module_folder()
     from grpc.health.v1 import health_pb2 as health_pb
     from grpc.health.v1 import health_pb2_grpc as health_grpc
     from mtm.v1 import inference_service_pb2 as v1
@@ -43,9 +39,7 @@ def run(*arguments):
 
 class FolderTest(unittest.TestCase):
     def setUp(self):
-        own = server_process.Scratch()
-        self.folder = own.__enter__()
-        self.addCleanup(own.__exit__, None, None, None)
+        self.folder = self.enterContext(server_process.Scratch())
 
 
 class ProcessTest(FolderTest):

@@ -12,12 +12,8 @@ import server_process
 
 
 def setUpModule():
-    global scratch, server, inference, memories, v1, memory_types, memory_pb, health_pb, health, reflection_pb, reflection
-    scratch = server_process.Scratch()
-    unittest.addModuleCleanup(scratch.__exit__, None, None, None)
-    folder = scratch.__enter__()
-    (folder / "stubs").mkdir()
-    server_process.make_stubs(folder / "stubs")
+    global server, inference, memories, v1, memory_types, memory_pb, health_pb, health, reflection_pb, reflection
+    folder = server_process.module_folder()
     from grpc.health.v1 import health_pb2 as health_pb
     from grpc.health.v1 import health_pb2_grpc
     from grpc.reflection.v1alpha import reflection_pb2 as reflection_pb
@@ -28,8 +24,7 @@ def setUpModule():
     from mtm.v1 import memory_service_pb2 as memory_pb
     from mtm.v1 import memory_service_pb2_grpc
     server = server_process.Server(folder, server_process.write_model(folder / "small"))
-    server.__enter__()
-    unittest.addModuleCleanup(server.__exit__, None, None, None)
+    unittest.enterModuleContext(server)
     inference = inference_service_pb2_grpc.InferenceServiceStub(server.channel)
     memories = memory_service_pb2_grpc.MemoryServiceStub(server.channel)
     health = health_pb2_grpc.HealthStub(server.channel)

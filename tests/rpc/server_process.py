@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 import grpc
 
@@ -33,6 +34,14 @@ def make_stubs(folder):
              f"--plugin=protoc-gen-grpc={os.environ['MTM_GRPC_PYTHON_PLUGIN']}", *files], check=True)
     sys.path.insert(0, str(folder))
     grpc.__path__.append(str(pathlib.Path(folder) / "grpc"))  # grpc.health and grpc.reflection are not installed
+
+
+def module_folder():
+    """For setUpModule: a folder that goes with the module's tests. The stubs are in it, and importable."""
+    folder = unittest.enterModuleContext(Scratch())
+    (folder / "stubs").mkdir()
+    make_stubs(folder / "stubs")
+    return folder
 
 
 def write_model(folder, **shape):

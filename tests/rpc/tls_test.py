@@ -15,12 +15,8 @@ import server_process
 
 
 def setUpModule():
-    global scratch, model, ca, other_ca, good, v1, inference_grpc
-    scratch = server_process.Scratch()
-    unittest.addModuleCleanup(scratch.__exit__, None, None, None)
-    folder = scratch.__enter__()
-    (folder / "stubs").mkdir()
-    server_process.make_stubs(folder / "stubs")
+    global model, ca, other_ca, good, v1, inference_grpc
+    folder = server_process.module_folder()
     from mtm.v1 import inference_service_pb2 as v1
     from mtm.v1 import inference_service_pb2_grpc as inference_grpc
     model = server_process.TINY_MODEL
@@ -46,15 +42,10 @@ def certificate_on(port):
 
 class TlsTest(unittest.TestCase):
     def setUp(self):
-        self.scratch = server_process.Scratch()
-        self.folder = self.scratch.__enter__()
-        self.addCleanup(self.scratch.__exit__, None, None, None)
+        self.folder = self.enterContext(server_process.Scratch())
 
     def serve(self, *flags, **options):
-        server = server_process.Server(self.folder, model, *flags, **options)
-        server.__enter__()
-        self.addCleanup(server.__exit__, None, None, None)
-        return server
+        return self.enterContext(server_process.Server(self.folder, model, *flags, **options))
 
     def get_model(self, server, credentials):
         # A pool of its own: a channel with the same target would use the connection of the one before.

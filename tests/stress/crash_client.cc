@@ -16,10 +16,6 @@ std::string Describe(const Operation& operation) {
       operation.request_id.empty() ? "" : absl::StrCat(" (request ", operation.request_id, ")"));
 }
 
-std::string Describe(const grpc::Status& status) {
-  return absl::StrCat("status ", status.error_code(), ": ", status.error_message());
-}
-
 }  // namespace
 
 std::optional<std::string> CrashClient::Settle(v1::MemoryService::Stub& stub, const std::atomic<bool>& killed,

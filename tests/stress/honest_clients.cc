@@ -6,6 +6,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "tests/stress/perform.h"
 #include "tests/stress/soak_clients.h"
 #include "tests/support/random_requests.h"
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
 namespace mtm {
@@ -216,6 +217,12 @@ std::string Key(const Content& content) {
 }
 
 }  // namespace
+
+std::string Describe(const grpc::Status& status) {
+  std::string text = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
+  if (!status.ok()) absl::StrAppend(&text, ": ", status.error_message());
+  return text;
+}
 
 std::optional<std::string> Digests::Check(const Content& content, const std::string& digest) {
   const std::lock_guard lock(mutex_);

@@ -6,7 +6,6 @@
 
 #include <iostream>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -17,12 +16,6 @@ namespace {
 constexpr int64_t kMostFaultsPrinted = 20;
 
 }  // namespace
-
-std::string Describe(const grpc::Status& status) {
-  std::string text = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
-  if (!status.ok()) absl::StrAppend(&text, ": ", status.error_message());
-  return text;
-}
 
 bool IsRefusal(const grpc::Status& status) {
   google::rpc::Status details;

@@ -21,9 +21,6 @@
 
 namespace mtm {
 
-// How a status came out, in words: its code, and its message unless it is OK.
-std::string Describe(const grpc::Status& status);
-
 // RESOURCE_EXHAUSTED with google.rpc.RetryInfo: to be tried again.
 bool IsRefusal(const grpc::Status& status);
 

@@ -39,10 +39,6 @@ using Fault = std::optional<std::string>;
 constexpr int kClients = 4;
 constexpr int kRequests = 8;  // different ones
 
-std::string Describe(const grpc::Status& status) {
-  return absl::StrCat("status ", status.error_code(), ": ", status.error_message());
-}
-
 // Request `number` with a memory: greedy and sampled, exact and cached, one sample and two.
 v1::GenerateRequest Request(int number, const std::string& memory) {
   v1::GenerateRequest request;

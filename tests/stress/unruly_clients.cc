@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "mtm/v1/memory_service.grpc.pb.h"
+#include "tests/stress/perform.h"
 #include "tests/stress/soak_clients.h"
 
 namespace mtm {
