@@ -220,7 +220,7 @@ std::string Key(const Content& content) {
 
 std::string Describe(const grpc::Status& status) {
   std::string text = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
-  if (!status.ok()) absl::StrAppend(&text, ": ", status.error_message());
+  if (!status.error_message().empty()) absl::StrAppend(&text, ": ", status.error_message());
   return text;
 }
 

@@ -17,7 +17,7 @@
 
 namespace mtm {
 
-// How a status came out, in words: its code, and its message unless it is OK.
+// A status in words: its code, and its message where it has one.
 std::string Describe(const grpc::Status& status);
 
 // The digest of each content seen so far: the same content has the same digest, whoever made it and when.
