@@ -22,7 +22,6 @@ namespace {
 constexpr int kTrainRowsPerList = 64;
 constexpr int kIterations = 10;
 constexpr size_t kBatch = 1 << 14;  // rows
-constexpr int kNeighbours = 10;     // of recall@10
 constexpr int64_t kMeasured = 256;  // keys
 
 // About n of rows [0, n_rows), ascending: one at random from each of n stretches.
@@ -127,11 +126,9 @@ std::vector<uint32_t> NearestLists(std::span<const float> centroids, std::span<c
   return nearest;
 }
 
-std::vector<double> MeasureRecall(const StoredRows& keys, std::span<const float> centroids,
-                                  std::span<const uint32_t> list_of_row, uint64_t seed) {
-  const auto dim = static_cast<size_t>(keys.head_dim);
-  const size_t n_list = centroids.size() / dim;
-  const std::vector<int64_t> trained = TrainRows(keys.n, static_cast<int>(n_list), seed);
+RecallMeter::RecallMeter(const StoredRows& keys, int n_list, uint64_t seed)
+    : dim_(static_cast<size_t>(keys.head_dim)) {
+  const std::vector<int64_t> trained = TrainRows(keys.n, n_list, seed);
   std::vector<int64_t> measured = SampleRows(keys.n, 2 * kMeasured, ~seed);
   std::erase_if(measured,
                 [&](int64_t row) { return std::binary_search(trained.begin(), trained.end(), row); });
@@ -141,35 +138,55 @@ std::vector<double> MeasureRecall(const StoredRows& keys, std::span<const float>
     for (size_t i = 0; i < kMeasured; ++i) measured[i] = measured[i * n / kMeasured];
     measured.resize(kMeasured);
   }
-  std::vector<float> queries(measured.size() * dim);
+  queries_.resize(measured.size() * dim_);
   for (size_t i = 0; i < measured.size(); ++i)
-    keys.Copy(measured[i], std::span(queries).subspan(i * dim, dim));
-  const std::vector<Neighbour> nearest = NearestKeys(keys, queries, kNeighbours + 1);
-
-  // found[p]: neighbours in the p-th nearest list, from 1.
-  std::vector<int64_t> found(n_list + 1);
-  std::vector<size_t> rank(n_list);
-  int64_t n_neighbours = 0;
+    keys.Copy(measured[i], std::span(queries_).subspan(i * dim_, dim_));
+  const std::vector<Neighbour> found = NearestKeys(keys, queries_, kNeighbours + 1);
+  nearest_.resize(measured.size());
   for (size_t i = 0; i < measured.size(); ++i) {
-    const std::vector<uint32_t> lists =
-        NearestLists(centroids, std::span<const float>(queries).subspan(i * dim, dim), n_list);
-    for (size_t p = 0; p < n_list; ++p) rank[lists[p]] = p + 1;
-    const size_t n_found = nearest.size() / measured.size();
-    int left = kNeighbours;
-    for (size_t j = i * n_found; j < (i + 1) * n_found && left > 0; ++j) {
-      if (nearest[j].position == measured[i]) continue;
-      ++found[rank[list_of_row[static_cast<size_t>(nearest[j].position)]]];
-      ++n_neighbours;
-      --left;
+    const size_t n_found = found.size() / measured.size();
+    for (size_t j = i * n_found; j < (i + 1) * n_found && nearest_[i].size() < kNeighbours; ++j) {
+      if (found[j].position != measured[i]) nearest_[i].push_back(static_cast<uint32_t>(found[j].position));
     }
+    n_neighbours_ += nearest_[i].size();
+  }
+}
+
+std::span<const float> RecallMeter::Query(size_t i) const {
+  return std::span(queries_).subspan(i * dim_, dim_);
+}
+
+std::vector<double> RecallMeter::OfLists(std::span<const float> centroids,
+                                         std::span<const uint32_t> list_of_row) const {
+  const size_t n_list = centroids.size() / dim_;
+  std::vector<int64_t> found(n_list + 1);  // [p]: neighbours in the p-th nearest list, from 1
+  std::vector<size_t> rank(n_list);
+  for (size_t i = 0; i < nearest_.size(); ++i) {
+    const std::vector<uint32_t> lists = NearestLists(centroids, Query(i), n_list);
+    for (size_t p = 0; p < n_list; ++p) rank[lists[p]] = p + 1;
+    for (const uint32_t row : nearest_[i]) ++found[rank[list_of_row[row]]];
   }
   std::vector<double> recall(n_list + 1);
   int64_t sum = 0;
   for (size_t p = 0; p <= n_list; ++p) {
     sum += found[p];
-    recall[p] = n_neighbours == 0 ? 1.0 : static_cast<double>(sum) / static_cast<double>(n_neighbours);
+    recall[p] = n_neighbours_ == 0 ? 1.0 : static_cast<double>(sum) / static_cast<double>(n_neighbours_);
   }
   return recall;
+}
+
+double RecallMeter::Of(const Propose& propose) const {
+  if (n_neighbours_ == 0) return 1;
+  size_t n_found = 0;
+  std::vector<uint32_t> rows;
+  for (size_t i = 0; i < nearest_.size(); ++i) {
+    rows.clear();
+    propose(Query(i), rows);
+    std::sort(rows.begin(), rows.end());
+    for (const uint32_t row : nearest_[i])
+      n_found += std::binary_search(rows.begin(), rows.end(), row) ? 1 : 0;
+  }
+  return static_cast<double>(n_found) / static_cast<double>(n_neighbours_);
 }
 
 absl::Status CheckAssignment(const StoredRows& keys, std::span<const float> centroids,

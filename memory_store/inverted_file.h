@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -13,6 +14,15 @@
 #include "memory_store/segment.h"
 
 namespace mtm {
+
+// As it lies in an index's file.
+struct InvertedFile {
+  std::span<const float> centroids;       // [n_list, head_dim]
+  std::span<const uint32_t> list_begins;  // [n_list + 1]
+  std::span<const uint32_t> rows;         // [n_rows]: list after list, ascending in each
+  std::span<const float> scales;          // [head_dim], of residuals (residual_codes.h)
+  std::span<const uint8_t> codes;         // [CodesSize(n_rows, head_dim)]
+};
 
 // About the square root of the number of rows: 1024 for a million.
 int ListCount(int64_t n_rows);
@@ -27,10 +37,29 @@ std::vector<uint32_t> AssignRows(const StoredRows& keys, std::span<const float> 
 // The lists whose centroids are the `n` nearest to `query` [head_dim], nearest first.
 std::vector<uint32_t> NearestLists(std::span<const float> centroids, std::span<const float> query, size_t n);
 
-// recall[p]: with p lists probed, the share found of the 10 nearest other keys of some keys that
-// TrainCentroids, with this seed, did not see. p = 0..n_list; ascending to 1.
-std::vector<double> MeasureRecall(const StoredRows& keys, std::span<const float> centroids,
-                                  std::span<const uint32_t> list_of_row, uint64_t seed);
+// What some of the keys find of their 10 nearest others, found once by an exact search. The keys are some
+// that TrainCentroids, with this seed, did not see.
+class RecallMeter {
+ public:
+  RecallMeter(const StoredRows& keys, int n_list, uint64_t seed);
+
+  // recall[p]: the share in the p nearest lists. p = 0..n_list; ascending to 1.
+  std::vector<double> OfLists(std::span<const float> centroids, std::span<const uint32_t> list_of_row) const;
+
+  // The share that `propose`(key, rows) proposes, which is called for each key [head_dim] with no rows.
+  using Propose = std::function<void(std::span<const float> key, std::vector<uint32_t>& rows)>;
+  double Of(const Propose& propose) const;
+
+  static constexpr int kNeighbours = 10;
+
+ private:
+  std::span<const float> Query(size_t i) const;
+
+  size_t dim_;
+  std::vector<float> queries_;                   // [measured, head_dim]
+  std::vector<std::vector<uint32_t>> nearest_;  // of each query
+  size_t n_neighbours_ = 0;                      // of all
+};
 
 // DATA_LOSS: a row's list is not that of its nearest centroid, and rounding does not explain it.
 absl::Status CheckAssignment(const StoredRows& keys, std::span<const float> centroids,

@@ -24,7 +24,7 @@ std::vector<Neighbour> SearchSegment(const Segment& segment, int layer, int head
   std::vector<uint32_t> rows;
   for (size_t begin = 0; begin < queries.size(); begin += dim) {
     const std::span<const float> query = queries.subspan(begin, dim);
-    index->Propose(layer, head, query, rows);
+    index->Propose(layer, head, query, static_cast<int>(n_wanted), rows);
     const std::vector<Neighbour> nearest =
         rows.size() < n_wanted ? NearestKeys(keys, query, k) : NearestAmong(keys, rows, query, k);
     found.insert(found.end(), nearest.begin(), nearest.end());

@@ -2,13 +2,12 @@
 #include "memory_store/segment_index.h"
 
 #include <algorithm>
-#include <cassert>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "memory_store/checked_file.h"
-#include "memory_store/inverted_file.h"
+#include "memory_store/residual_codes.h"
 #include "memory_store/segment.h"
 #include "memory_store/segment_index_data.h"
 #include "memory_store/segment_index_header.h"
@@ -16,32 +15,36 @@
 namespace mtm {
 namespace {
 
-using Lists = SegmentIndex::Data::Lists;
+// More than k, so that what codes round away costs no neighbour.
+constexpr size_t kExtraRows = 48;
 
-// Calls visit(offset in the file, bytes) for the three parts of one (layer, head).
-template <typename Data, typename Visit>
-absl::Status ForEachPart(Data& data, size_t index, Visit visit) {
+// The numbers of one (layer, head) in a section of the mapped file.
+template <typename Number>
+std::span<const Number> Part(const SegmentIndex::Data& data, std::string_view kind, size_t index) {
   const auto n_head = static_cast<size_t>(data.spec.n_head);
-  const int layer = data.spec.layers[index / n_head];
-  const auto part = [&](std::string_view kind, auto& numbers) {
-    const auto bytes = std::span(numbers);
-    return visit(data.head.Find(kind, layer).offset + index % n_head * bytes.size_bytes(), bytes);
-  };
-  auto& lists = data.lists[index];
-  if (absl::Status status = part("centroids", lists.centroids); !status.ok()) return status;
-  if (absl::Status status = part("list_begins", lists.list_begins); !status.ok()) return status;
-  return part("rows", lists.rows);
+  const FilePart part =
+      data.head.Part(kind, data.spec.layers[index / n_head], static_cast<int>(index % n_head), data.spec);
+  return {reinterpret_cast<const Number*>(data.mapping->bytes().data() + part.offset),
+          part.size / sizeof(Number)};
+}
+
+InvertedFile FileAt(const SegmentIndex::Data& data, size_t index) {
+  return {.centroids = Part<float>(data, "centroids", index),
+          .list_begins = Part<uint32_t>(data, "list_begins", index),
+          .rows = Part<uint32_t>(data, "rows", index),
+          .scales = Part<float>(data, "scales", index),
+          .codes = Part<uint8_t>(data, "codes", index)};
 }
 
 // Does each row stand in exactly one list?
-absl::Status CheckLists(const Lists& lists) {
-  const auto n_rows = static_cast<uint32_t>(lists.rows.size());
-  if (lists.list_begins.front() != 0 || lists.list_begins.back() != n_rows ||
-      !std::is_sorted(lists.list_begins.begin(), lists.list_begins.end())) {
+absl::Status CheckLists(const InvertedFile& file) {
+  const auto n_rows = static_cast<uint32_t>(file.rows.size());
+  if (file.list_begins.front() != 0 || file.list_begins.back() != n_rows ||
+      !std::is_sorted(file.list_begins.begin(), file.list_begins.end())) {
     return absl::DataLossError("its lists do not follow one another");
   }
   std::vector<bool> seen(n_rows);
-  for (const uint32_t row : lists.rows) {
+  for (const uint32_t row : file.rows) {
     if (row >= n_rows || seen[row]) {
       return absl::DataLossError(absl::StrCat("row ", row, " is not there, or stands in two lists"));
     }
@@ -65,35 +68,16 @@ absl::StatusOr<SegmentIndex::Data> Read(FileSystem& file_system, const std::file
   if (!status.ok()) return status;
   if (status = CheckBlocks(**file, head->data_size, head->sections); !status.ok()) return status;
 
-  const auto n_head = static_cast<size_t>(spec.n_head);
-  const auto n_list = static_cast<size_t>(head->n_list);
-  SegmentIndex::Data data{.head = *std::move(head), .spec = spec};
-  data.lists.resize(spec.layers.size() * n_head);
-  for (size_t i = 0; i < data.lists.size(); ++i) {
-    Lists& lists = data.lists[i];
-    lists.centroids.resize(n_list * static_cast<size_t>(spec.head_dim));
-    lists.list_begins.resize(n_list + 1);
-    lists.rows.resize(static_cast<size_t>(segment.n_tokens()));
-    lists.n_probe = data.head.n_probe[i / n_head][i % n_head];
-    status = ForEachPart(data, i, [&](uint64_t offset, auto numbers) {
-      return (*file)->ReadAt(offset, std::as_writable_bytes(numbers));
-    });
-    if (status.ok()) status = CheckLists(lists);
-    if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<FileMapping>> mapping = (*file)->Map();
+  if (!mapping.ok()) return mapping.status();
+  SegmentIndex::Data data{
+      .head = *std::move(head), .spec = spec, .mapping = *std::move(mapping), .files = {}};
+  const size_t n_files = spec.layers.size() * static_cast<size_t>(spec.n_head);
+  for (size_t i = 0; i < n_files; ++i) {
+    data.files.push_back(FileAt(data, i));
+    if (status = CheckLists(data.files.back()); !status.ok()) return status;
   }
   return data;
-}
-
-absl::Status WriteAll(File& file, const SegmentIndex::Data& data) {
-  if (absl::Status status = file.Allocate(data.head.file_size()); !status.ok()) return status;
-  const std::string head = EncodeHead(data.head);
-  if (absl::Status status = file.WriteAt(0, std::as_bytes(std::span(head))); !status.ok()) return status;
-  for (size_t i = 0; i < data.lists.size(); ++i) {
-    const absl::Status status = ForEachPart(
-        data, i, [&](uint64_t offset, auto numbers) { return file.WriteAt(offset, std::as_bytes(numbers)); });
-    if (!status.ok()) return status;
-  }
-  return SealFile(file, data.head.data_size);
 }
 
 }  // namespace
@@ -115,24 +99,18 @@ absl::StatusOr<std::shared_ptr<const SegmentIndex>> SegmentIndex::Load(FileSyste
       new SegmentIndex(std::make_unique<const Data>(*std::move(data))));
 }
 
-absl::Status SegmentIndex::Write(FileSystem& file_system, const std::filesystem::path& path) const {
-  absl::StatusOr<std::unique_ptr<File>> file = file_system.CreateFile(path);
-  if (!file.ok()) return file.status();
-  absl::Status status = WriteAll(**file, *data_);
-  if (!status.ok()) file_system.Remove(path).IgnoreError();  // the next open removes what is left
-  return status;
-}
-
-void SegmentIndex::Propose(int layer, int head, std::span<const float> query,
+void SegmentIndex::Propose(int layer, int head, std::span<const float> query, int k,
                            std::vector<uint32_t>& rows) const {
   const std::vector<int>& layers = data_->spec.layers;
   const auto slot = std::lower_bound(layers.begin(), layers.end(), layer) - layers.begin();
-  const Lists& lists = data_->lists[static_cast<size_t>(slot * data_->spec.n_head + head)];
-  rows.clear();
-  for (const uint32_t list : NearestLists(lists.centroids, query, static_cast<size_t>(lists.n_probe))) {
-    rows.insert(rows.end(), lists.rows.begin() + lists.list_begins[list],
-                lists.rows.begin() + lists.list_begins[list + 1]);
-  }
+  const auto index = static_cast<size_t>(slot * data_->spec.n_head + head);
+  ProposeRows(data_->files[index], data_->n_probe(index), query, k, rows);
+}
+
+void ProposeRows(const InvertedFile& file, int n_probe, std::span<const float> query, int k,
+                 std::vector<uint32_t>& rows) {
+  const std::vector<uint32_t> lists = NearestLists(file.centroids, query, static_cast<size_t>(n_probe));
+  NearestByCodes(file, lists, query, static_cast<size_t>(k) + kExtraRows, rows);
 }
 
 }  // namespace mtm

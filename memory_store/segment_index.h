@@ -29,33 +29,33 @@ struct IndexOptions {
 // Work done, 0..1; an error ends the work and is its result.
 using IndexProgress = std::function<absl::Status(double share)>;
 
-// An inverted file over the keys of each (layer, head) of a segment: centroids of k-means, and the row
-// numbers nearest to each. It holds no keys. Immutable and thread-safe.
+// An inverted file over the keys of each (layer, head) of a segment, mapped from its file: centroids of
+// k-means, and for each the rows that are nearest to it and their keys in 4 bits a number (FORMAT.md).
+// Immutable and thread-safe.
 class SegmentIndex {
  public:
-  // Trains, assigns and measures: seconds for each million keys of a (layer, head).
-  static absl::StatusOr<std::shared_ptr<const SegmentIndex>> Build(const Segment& segment,
-                                                                   const IndexOptions& options,
-                                                                   const IndexProgress& progress = {});
+  // Trains, assigns, encodes and measures, seconds for each million keys of a (layer, head), and writes what
+  // Load reads, durably, under a path where nothing is. Leaves no file where it fails.
+  static absl::Status Build(FileSystem& file_system, const std::filesystem::path& path,
+                            const Segment& segment, const IndexOptions& options,
+                            const IndexProgress& progress = {});
   // DATA_LOSS: missing, damaged, or not of this segment; FAILED_PRECONDITION: of another version. Others as
   // the file system's. Messages have the path.
   static absl::StatusOr<std::shared_ptr<const SegmentIndex>> Load(FileSystem& file_system,
                                                                   const std::filesystem::path& path,
                                                                   const Segment& segment);
-  // Durably, under a path where nothing is.
-  absl::Status Write(FileSystem& file_system, const std::filesystem::path& path) const;
   ~SegmentIndex();
 
-  // Rows that may be among the nearest of `query` [head_dim], in no order: those of the lists that are
-  // probed. Precondition as Segment::keys. Clears `rows` first.
-  void Propose(int layer, int head, std::span<const float> query, std::vector<uint32_t>& rows) const;
+  // Some more than k rows, or as many as there are in the lists that are probed, that may be the nearest of
+  // `query` [head_dim], in no order. Precondition as Segment::keys. Clears `rows` first.
+  void Propose(int layer, int head, std::span<const float> query, int k, std::vector<uint32_t>& rows) const;
 
   // The lowest recall@10 of a (layer, head), measured when it was built.
   double recall() const;
   int n_list() const;
 
-  // Compares with the keys: DATA_LOSS where a row is not in the list of its nearest centroid (but for
-  // rounding), or where recall is clearly below what was measured.
+  // Compares with the keys: DATA_LOSS where a row is not in the list of its nearest centroid or not what
+  // its code says (but for rounding), or where recall is clearly below what was measured.
   absl::Status Verify(const Segment& segment, const IndexProgress& progress = {}) const;
 
   struct Data;

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "memory_store/inverted_file.h"
+#include "memory_store/residual_codes.h"
 #include "memory_store/segment.h"
 #include "memory_store/segment_index.h"
 #include "memory_store/segment_index_data.h"
@@ -20,7 +21,6 @@ extern "C" void omp_set_num_threads(int n);
 namespace mtm {
 namespace {
 
-using Lists = SegmentIndex::Data::Lists;
 using Work = std::function<absl::Status(size_t index)>;
 
 // FAISS throws.
@@ -100,71 +100,130 @@ Place PlaceOf(const MemorySpec& spec, size_t index) {
 
 uint64_t SeedOf(uint64_t seed, size_t index) { return seed + index; }
 
-void FillLists(const std::vector<uint32_t>& list_of_row, Lists& lists) {
-  for (const uint32_t list : list_of_row) ++lists.list_begins[list + 1];
-  for (size_t i = 1; i < lists.list_begins.size(); ++i) lists.list_begins[i] += lists.list_begins[i - 1];
-  std::vector<uint32_t> ends(lists.list_begins.begin(), lists.list_begins.end() - 1);
-  lists.rows.resize(list_of_row.size());
+// An inverted file in memory.
+struct BuiltFile {
+  std::vector<float> centroids;
+  std::vector<uint32_t> list_begins;
+  std::vector<uint32_t> rows;
+  std::vector<float> scales;
+  std::vector<uint8_t> codes;
+
+  InvertedFile view() const { return {centroids, list_begins, rows, scales, codes}; }
+};
+
+void FillLists(const std::vector<uint32_t>& list_of_row, size_t n_list, BuiltFile& file) {
+  std::vector<uint32_t>& begins = file.list_begins;
+  begins.resize(n_list + 1);
+  for (const uint32_t list : list_of_row) ++begins[list + 1];
+  for (size_t i = 1; i < begins.size(); ++i) begins[i] += begins[i - 1];
+  std::vector<uint32_t> ends(begins.begin(), begins.end() - 1);
+  file.rows.resize(list_of_row.size());
   for (size_t row = 0; row < list_of_row.size(); ++row) {
-    lists.rows[ends[list_of_row[row]]++] = static_cast<uint32_t>(row);
+    file.rows[ends[list_of_row[row]]++] = static_cast<uint32_t>(row);
   }
 }
 
-std::vector<uint32_t> ListOfRow(const Lists& lists) {
-  std::vector<uint32_t> list_of_row(lists.rows.size());
-  for (uint32_t list = 0; list + 1 < lists.list_begins.size(); ++list) {
-    for (uint32_t i = lists.list_begins[list]; i < lists.list_begins[list + 1]; ++i) {
-      list_of_row[lists.rows[i]] = list;
+std::vector<uint32_t> ListOfRow(const InvertedFile& file) {
+  std::vector<uint32_t> list_of_row(file.rows.size());
+  for (uint32_t list = 0; list + 1 < file.list_begins.size(); ++list) {
+    for (uint32_t i = file.list_begins[list]; i < file.list_begins[list + 1]; ++i) {
+      list_of_row[file.rows[i]] = list;
     }
   }
   return list_of_row;
 }
 
-}  // namespace
+double Recall(const RecallMeter& meter, const InvertedFile& file, int n_probe) {
+  return meter.Of([&](std::span<const float> key, std::vector<uint32_t>& rows) {
+    ProposeRows(file, n_probe, key, RecallMeter::kNeighbours + 1, rows);  // it is a neighbour of its own
+  });
+}
 
-absl::StatusOr<std::shared_ptr<const SegmentIndex>> SegmentIndex::Build(const Segment& segment,
-                                                                        const IndexOptions& options,
-                                                                        const IndexProgress& progress) {
+struct Probes {
+  int n_probe = 1;
+  double recall = 0;
+};
+
+// As few lists as the target takes, give or take a tenth.
+Probes ChooseProbes(const RecallMeter& meter, const InvertedFile& file,
+                    const std::vector<uint32_t>& list_of_row, double target) {
+  const std::vector<double> of_lists = meter.OfLists(file.centroids, list_of_row);
+  const auto n_list = static_cast<int>(of_lists.size()) - 1;
+  Probes probes;
+  while (probes.n_probe < n_list && of_lists[static_cast<size_t>(probes.n_probe)] < target) ++probes.n_probe;
+  for (;;) {
+    probes.recall = Recall(meter, file, probes.n_probe);
+    // Where the lists have all neighbours, it is the codes that miss some.
+    if (probes.recall >= target || of_lists[static_cast<size_t>(probes.n_probe)] >= 1) return probes;
+    probes.n_probe = std::min(n_list, probes.n_probe + std::max(1, probes.n_probe / 10));
+  }
+}
+
+// Builds and writes the inverted file of one (layer, head).
+absl::StatusOr<Probes> BuildOne(const Segment& segment, Place place, uint64_t seed,
+                                const IndexOptions& options, const SegmentIndexHead& head, File& out) {
+  const StoredRows keys = segment.keys(place.layer, place.head);
+  absl::StatusOr<std::vector<float>> centroids = TrainCentroids(keys, head.n_list, seed);
+  if (!centroids.ok()) return centroids.status();
+  BuiltFile file{.centroids = *std::move(centroids)};
+  const std::vector<uint32_t> list_of_row = AssignRows(keys, file.centroids);
+  FillLists(list_of_row, static_cast<size_t>(head.n_list), file);
+  file.scales = ResidualScales(keys, file.view());
+  file.codes = EncodeRows(keys, file.view());
+  absl::Status status;
+  const auto write = [&](std::string_view kind, std::span<const std::byte> bytes) {
+    if (!status.ok()) return;
+    status = out.WriteAt(head.Part(kind, place.layer, place.head, segment.spec()).offset, bytes);
+  };
+  write("centroids", std::as_bytes(std::span(file.centroids)));
+  write("list_begins", std::as_bytes(std::span(file.list_begins)));
+  write("rows", std::as_bytes(std::span(file.rows)));
+  write("scales", std::as_bytes(std::span(file.scales)));
+  write("codes", std::as_bytes(std::span(file.codes)));
+  if (!status.ok()) return status;
+  return ChooseProbes(RecallMeter(keys, head.n_list, seed), file.view(), list_of_row, options.recall_target);
+}
+
+absl::Status WriteIndex(const Segment& segment, const IndexOptions& options, const IndexProgress& progress,
+                        File& out) {
   const MemorySpec& spec = segment.spec();
   const auto n_head = static_cast<size_t>(spec.n_head);
-  auto data = std::make_unique<Data>();
-  data->spec = spec;
-  data->lists.resize(spec.layers.size() * n_head);
-  data->head.segment = segment.digest();
-  data->head.n_list = ListCount(segment.n_tokens());
-  data->head.seed = options.seed;
-  std::vector<double> recalls(data->lists.size());
+  SegmentIndexHead head{
+      .segment = segment.digest(), .n_list = ListCount(segment.n_tokens()), .seed = options.seed};
+  LayOut(head, spec, segment.n_tokens());
+  if (absl::Status status = out.Allocate(head.file_size()); !status.ok()) return status;
 
-  const Work build_one = [&](size_t i) -> absl::Status {
-    const Place place = PlaceOf(spec, i);
-    const StoredRows keys = segment.keys(place.layer, place.head);
-    const uint64_t seed = SeedOf(options.seed, i);
-    absl::StatusOr<std::vector<float>> centroids = TrainCentroids(keys, data->head.n_list, seed);
-    if (!centroids.ok()) return centroids.status();
-    const std::vector<uint32_t> list_of_row = AssignRows(keys, *centroids);
-    const std::vector<double> recall = MeasureRecall(keys, *centroids, list_of_row, seed);
-    int n_probe = 1;
-    while (n_probe < data->head.n_list && recall[static_cast<size_t>(n_probe)] < options.recall_target) {
-      n_probe = std::min(2 * n_probe, data->head.n_list);
-    }
-    recalls[i] = recall[static_cast<size_t>(n_probe)];
-    Lists& lists = data->lists[i];
-    lists.centroids = *std::move(centroids);
-    lists.list_begins.resize(static_cast<size_t>(data->head.n_list) + 1);
-    lists.n_probe = n_probe;
-    FillLists(list_of_row, lists);
-    return absl::OkStatus();
+  std::vector<Probes> probes(spec.layers.size() * n_head);
+  const Work build_one = [&](size_t i) {
+    const absl::StatusOr<Probes> built =
+        BuildOne(segment, PlaceOf(spec, i), SeedOf(options.seed, i), options, head, out);
+    if (built.ok()) probes[i] = *built;
+    return built.status();
   };
-  if (absl::Status status = ParallelWork(recalls.size(), build_one).Run(progress); !status.ok()) {
+  if (absl::Status status = ParallelWork(probes.size(), build_one).Run(progress); !status.ok()) {
     return absl::Status(status.code(), absl::StrCat("segment ", segment.digest(), ": ", status.message()));
   }
-  data->head.recall = *std::min_element(recalls.begin(), recalls.end());
-  data->head.n_probe.assign(spec.layers.size(), {});
-  for (size_t i = 0; i < data->lists.size(); ++i) {
-    data->head.n_probe[i / n_head].push_back(data->lists[i].n_probe);
+  head.recall = 1;
+  head.n_probe.assign(spec.layers.size(), {});
+  for (size_t i = 0; i < probes.size(); ++i) {
+    head.recall = std::min(head.recall, probes[i].recall);
+    head.n_probe[i / n_head].push_back(probes[i].n_probe);
   }
-  LayOut(data->head, spec, segment.n_tokens());
-  return std::shared_ptr<const SegmentIndex>(new SegmentIndex(std::move(data)));
+  const std::string bytes = EncodeHead(head);
+  if (absl::Status status = out.WriteAt(0, std::as_bytes(std::span(bytes))); !status.ok()) return status;
+  return SealFile(out, head.data_size);
+}
+
+}  // namespace
+
+absl::Status SegmentIndex::Build(FileSystem& file_system, const std::filesystem::path& path,
+                                 const Segment& segment, const IndexOptions& options,
+                                 const IndexProgress& progress) {
+  absl::StatusOr<std::unique_ptr<File>> file = file_system.CreateFile(path);
+  if (!file.ok()) return file.status();
+  absl::Status status = WriteIndex(segment, options, progress, **file);
+  if (!status.ok()) file_system.Remove(path).IgnoreError();  // the next open removes what is left
+  return status;
 }
 
 absl::Status SegmentIndex::Verify(const Segment& segment, const IndexProgress& progress) const {
@@ -173,19 +232,19 @@ absl::Status SegmentIndex::Verify(const Segment& segment, const IndexProgress& p
   const Work verify_one = [&](size_t i) -> absl::Status {
     const Place place = PlaceOf(data_->spec, i);
     const StoredRows keys = segment.keys(place.layer, place.head);
-    const Lists& lists = data_->lists[i];
-    const std::vector<uint32_t> list_of_row = ListOfRow(lists);
+    const InvertedFile& file = data_->files[i];
     const std::string what = absl::StrCat("index of segment ", data_->head.segment, ", layer ", place.layer,
                                           ", head ", place.head, ": ");
-    absl::Status status = CheckAssignment(keys, lists.centroids, list_of_row);
+    absl::Status status = CheckAssignment(keys, file.centroids, ListOfRow(file));
+    if (status.ok()) status = CheckCodes(keys, file);
     if (!status.ok()) return absl::DataLossError(absl::StrCat(what, status.message()));
-    const double recall = MeasureRecall(keys, lists.centroids, list_of_row,
-                                        SeedOf(data_->head.seed, i))[static_cast<size_t>(lists.n_probe)];
+    const RecallMeter meter(keys, data_->head.n_list, SeedOf(data_->head.seed, i));
+    const double recall = Recall(meter, file, data_->n_probe(i));
     if (recall >= data_->head.recall - kRecallSlack) return absl::OkStatus();
     return absl::DataLossError(
         absl::StrCat(what, "its recall is ", recall, ", and was ", data_->head.recall, " when it was built"));
   };
-  return ParallelWork(data_->lists.size(), verify_one).Run(progress);
+  return ParallelWork(data_->files.size(), verify_one).Run(progress);
 }
 
 }  // namespace mtm

@@ -4,8 +4,12 @@
 #define MTM_MEMORY_STORE_SEGMENT_INDEX_DATA_H_
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <vector>
 
+#include "memory_store/file_system.h"
+#include "memory_store/inverted_file.h"
 #include "memory_store/memory.h"
 #include "memory_store/segment_index.h"
 #include "memory_store/segment_index_header.h"
@@ -13,18 +17,20 @@
 namespace mtm {
 
 struct SegmentIndex::Data {
-  // Of one (layer, head).
-  struct Lists {
-    std::vector<float> centroids;       // [n_list, head_dim]
-    std::vector<uint32_t> list_begins;  // [n_list + 1]
-    std::vector<uint32_t> rows;         // [n_tokens]: list after list, ascending in each
-    int n_probe = 0;
-  };
-
   SegmentIndexHead head;
   MemorySpec spec;
-  std::vector<Lists> lists;  // [layers kept, n_head]
+  std::unique_ptr<const FileMapping> mapping;
+  std::vector<InvertedFile> files;  // [layers kept, n_head], in the mapping
+
+  int n_probe(size_t i) const {
+    const auto n_head = static_cast<size_t>(spec.n_head);
+    return head.n_probe[i / n_head][i % n_head];
+  }
 };
+
+// Propose's rows in one (layer, head) with this many lists probed.
+void ProposeRows(const InvertedFile& file, int n_probe, std::span<const float> query, int k,
+                 std::vector<uint32_t>& rows);
 
 }  // namespace mtm
 

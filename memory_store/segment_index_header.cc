@@ -10,13 +10,14 @@
 #include "memory_store/absl_view.h"
 #include "memory_store/digest.h"
 #include "memory_store/json_fields.h"
+#include "memory_store/residual_codes.h"
 
 namespace mtm {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::array<std::string_view, 3> kKinds = {"centroids", "list_begins", "rows"};
+constexpr std::array<std::string_view, 5> kKinds = {"centroids", "list_begins", "rows", "scales", "codes"};
 constexpr int64_t kMaxInt = std::numeric_limits<int>::max();
 
 uint64_t SizeOf(std::string_view kind, const MemorySpec& spec, int n_list, int64_t n_tokens) {
@@ -24,6 +25,8 @@ uint64_t SizeOf(std::string_view kind, const MemorySpec& spec, int n_list, int64
   const auto lists = static_cast<uint64_t>(n_list);
   if (kind == "centroids") return sizeof(float) * n_head * lists * static_cast<uint64_t>(spec.head_dim);
   if (kind == "list_begins") return sizeof(uint32_t) * n_head * (lists + 1);
+  if (kind == "scales") return sizeof(float) * n_head * static_cast<uint64_t>(spec.head_dim);
+  if (kind == "codes") return n_head * CodesSize(n_tokens, spec.head_dim);
   return sizeof(uint32_t) * n_head * static_cast<uint64_t>(n_tokens);
 }
 
@@ -54,6 +57,12 @@ const FileSection& SegmentIndexHead::Find(std::string_view kind, int layer) cons
                        [&](const FileSection& s) { return s.kind == kind && s.layer == layer; });
 }
 
+FilePart SegmentIndexHead::Part(std::string_view kind, int layer, int head, const MemorySpec& spec) const {
+  const FileSection& section = Find(kind, layer);
+  const uint64_t size = section.size / static_cast<uint64_t>(spec.n_head);
+  return {.offset = section.offset + static_cast<uint64_t>(head) * size, .size = size};
+}
+
 void LayOut(SegmentIndexHead& head, const MemorySpec& spec, int64_t n_tokens) {
   head.sections.clear();
   for (const int layer : spec.layers) {
@@ -62,9 +71,14 @@ void LayOut(SegmentIndexHead& head, const MemorySpec& spec, int64_t n_tokens) {
           {.kind = std::string(kind), .layer = layer, .size = SizeOf(kind, spec, head.n_list, n_tokens)});
     }
   }
-  head.data_size = PlaceAfterHead(head.sections, [&head](uint64_t data_size) {
-    head.data_size = data_size;
-    return EncodeHead(head).size();
+  SegmentIndexHead longest = head;
+  longest.recall = std::numeric_limits<double>::denorm_min();
+  longest.n_probe.assign(spec.layers.size(),
+                         std::vector<int>(static_cast<size_t>(spec.n_head), head.n_list));
+  head.data_size = PlaceAfterHead(head.sections, [&](uint64_t data_size) {
+    longest.data_size = data_size;
+    longest.sections = head.sections;
+    return EncodeHead(longest).size();
   });
 }
 

@@ -17,6 +17,11 @@
 
 namespace mtm {
 
+struct FilePart {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+};
+
 struct SegmentIndexHead {
   std::string segment;  // digest
   int n_list = 0;
@@ -27,10 +32,12 @@ struct SegmentIndexHead {
   uint64_t data_size = 0;
 
   const FileSection& Find(std::string_view kind, int layer) const;  // precondition: it is there
+  FilePart Part(std::string_view kind, int layer, int head, const MemorySpec& spec) const;  // likewise
   uint64_t file_size() const { return data_size + TableSize(data_size); }
 };
 
-// Places the sections of an index of a segment of this spec.
+// Places the sections of an index of a segment of this spec, with room for whatever n_probe and recall will
+// be.
 void LayOut(SegmentIndexHead& head, const MemorySpec& spec, int64_t n_tokens);
 
 std::string EncodeHead(const SegmentIndexHead& head);

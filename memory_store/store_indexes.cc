@@ -8,14 +8,14 @@ namespace mtm {
 
 absl::StatusOr<std::shared_ptr<const SegmentIndex>> MemoryStore::Impl::BuildIndex(
     const Segment& segment, NewFile& file, const IndexProgress& progress) {
-  absl::StatusOr<std::shared_ptr<const SegmentIndex>> index =
-      SegmentIndex::Build(segment, options_.index, progress);
-  if (!index.ok()) return index.status();
+  FileSystem& file_system = folder_->file_system();
   file = {.temporary = folder_->NewTemporary(), .path = folder_->IndexPath(segment.digest())};
-  if (absl::Status status = (*index)->Write(folder_->file_system(), file.temporary); !status.ok()) {
-    RemoveTemporary(file);
-    return status;
-  }
+  absl::Status status =
+      SegmentIndex::Build(file_system, file.temporary, segment, options_.index, progress);
+  if (!status.ok()) return status;
+  absl::StatusOr<std::shared_ptr<const SegmentIndex>> index =
+      SegmentIndex::Load(file_system, file.temporary, segment);
+  if (!index.ok()) RemoveTemporary(file);
   return index;
 }
 

@@ -30,7 +30,7 @@ void WriteSegments(const std::filesystem::path& corpus) {
     Write(corpus / "segment", name,
           Compact(files.Get("/" + name), EncodeHead(head.layout).size(), head.layout.sections));
     if (dtype != DataType::kF32) continue;
-    Require(SampleIndex(*segment)->Write(files, "/index").ok());
+    BuildSampleIndex(files, "/index", *segment);
     const auto bytes = ReadHead(**files.OpenFile("/index"), kIndexMagic).value();
     Write(corpus / "index", "sample",
           Compact(files.Get("/index"), bytes.size(), DecodeIndexHead(bytes)->sections));

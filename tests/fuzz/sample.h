@@ -44,8 +44,8 @@ inline std::shared_ptr<const Segment> SampleSegment(FileSystem& files, const std
 }
 
 // Each key is nearest to something; four lists.
-inline std::shared_ptr<const SegmentIndex> SampleIndex(const Segment& segment) {
-  return SegmentIndex::Build(segment, {.min_tokens = 1, .recall_target = 0.9, .seed = 1}).value();
+inline void BuildSampleIndex(FileSystem& files, const std::filesystem::path& path, const Segment& segment) {
+  Require(SegmentIndex::Build(files, path, segment, {.min_tokens = 1, .recall_target = 0.9, .seed = 1}).ok());
 }
 
 }  // namespace mtm

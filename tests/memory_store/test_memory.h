@@ -23,6 +23,7 @@
 #include "memory_store/half.h"
 #include "memory_store/memory_store.h"
 #include "memory_store/segment.h"
+#include "memory_store/segment_index.h"
 #include "memory_store/segment_writer.h"
 
 namespace mtm {
@@ -208,6 +209,18 @@ inline std::shared_ptr<const Memory> MemoryOf(std::vector<std::shared_ptr<const 
 // Of tests that run for each data type.
 inline std::string NameOfDataType(const testing::TestParamInfo<DataType>& info) {
   return info.param == DataType::kF16 ? "F16" : "F32";
+}
+
+// Mapped from `path`, where it replaces what is there.
+inline std::shared_ptr<const SegmentIndex> BuiltIndex(const std::filesystem::path& path,
+                                                      const Segment& segment,
+                                                      const IndexOptions& options = {}) {
+  std::filesystem::remove(path);
+  const absl::Status status = SegmentIndex::Build(*PosixFileSystem(), path, segment, options);
+  EXPECT_TRUE(status.ok()) << status;
+  const auto index = SegmentIndex::Load(*PosixFileSystem(), path, segment);
+  EXPECT_TRUE(index.ok()) << index.status();
+  return *index;
 }
 
 }  // namespace mtm
