@@ -11,9 +11,9 @@
 namespace mtm {
 
 inline constexpr size_t kLevels = 16;
-inline constexpr std::array<float, kLevels> kLevel = {-2.733f,  -2.069f,  -1.618f,  -1.256f, -0.9424f, -0.6568f,
-                                                      -0.3881f, -0.1284f, 0.1284f,  0.3881f, 0.6568f,  0.9424f,
-                                                      1.256f,   1.618f,   2.069f,   2.733f};
+inline constexpr std::array<float, kLevels> kLevel = {
+    -2.733f, -2.069f, -1.618f, -1.256f, -0.9424f, -0.6568f, -0.3881f, -0.1284f,
+    0.1284f, 0.3881f, 0.6568f, 0.9424f, 1.256f,   1.618f,   2.069f,   2.733f};
 
 // Codes come in blocks of 32 rows: [head_dim][16] bytes, of rows j in the low and j + 16 in the high bits.
 inline constexpr size_t kRowsPerBlock = 32;

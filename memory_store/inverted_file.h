@@ -56,9 +56,9 @@ class RecallMeter {
   std::span<const float> Query(size_t i) const;
 
   size_t dim_;
-  std::vector<float> queries_;                   // [measured, head_dim]
+  std::vector<float> queries_;                  // [measured, head_dim]
   std::vector<std::vector<uint32_t>> nearest_;  // of each query
-  size_t n_neighbours_ = 0;                      // of all
+  size_t n_neighbours_ = 0;                     // of all
 };
 
 // DATA_LOSS: a row's list is not that of its nearest centroid, and rounding does not explain it.

@@ -134,9 +134,9 @@ class Scan {
   const InvertedFile& file_;
   const std::span<const float> query_;
   const size_t n_;
-  std::vector<float> residual_;   // of the query, to the list's centroid
-  std::vector<uint8_t> tables_;   // [head_dim, kLevels]
-  std::vector<uint8_t> sums_;     // of the rows of the list's blocks
+  std::vector<float> residual_;  // of the query, to the list's centroid
+  std::vector<uint8_t> tables_;  // [head_dim, kLevels]
+  std::vector<uint8_t> sums_;    // of the rows of the list's blocks
   std::vector<Neighbour> candidates_;
   bool bounded_ = false;
   float bound_ = 0;
@@ -199,8 +199,8 @@ absl::Status CheckCodes(const StoredRows& keys, const InvertedFile& file) {
       const CodePlace at = PlaceOf(place, i, residual.size());
       const int code = file.codes[at.byte] >> at.shift & 15;
       if (code >= lowest[i] && code <= highest[i]) continue;
-      status = absl::DataLossError(absl::StrCat("number ", i, " of row ", file.rows[place], " has code ", code,
-                                                ", and is nearest to level ", int{lowest[i]}));
+      status = absl::DataLossError(absl::StrCat("number ", i, " of row ", file.rows[place], " has code ",
+                                                code, ", and is nearest to level ", int{lowest[i]}));
     }
     return status.ok();
   });

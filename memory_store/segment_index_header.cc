@@ -73,8 +73,7 @@ void LayOut(SegmentIndexHead& head, const MemorySpec& spec, int64_t n_tokens) {
   }
   SegmentIndexHead longest = head;
   longest.recall = std::numeric_limits<double>::denorm_min();
-  longest.n_probe.assign(spec.layers.size(),
-                         std::vector<int>(static_cast<size_t>(spec.n_head), head.n_list));
+  longest.n_probe.assign(spec.layers.size(), std::vector<int>(static_cast<size_t>(spec.n_head), head.n_list));
   head.data_size = PlaceAfterHead(head.sections, [&](uint64_t data_size) {
     longest.data_size = data_size;
     longest.sections = head.sections;

@@ -10,8 +10,7 @@ absl::StatusOr<std::shared_ptr<const SegmentIndex>> MemoryStore::Impl::BuildInde
     const Segment& segment, NewFile& file, const IndexProgress& progress) {
   FileSystem& file_system = folder_->file_system();
   file = {.temporary = folder_->NewTemporary(), .path = folder_->IndexPath(segment.digest())};
-  absl::Status status =
-      SegmentIndex::Build(file_system, file.temporary, segment, options_.index, progress);
+  absl::Status status = SegmentIndex::Build(file_system, file.temporary, segment, options_.index, progress);
   if (!status.ok()) return status;
   absl::StatusOr<std::shared_ptr<const SegmentIndex>> index =
       SegmentIndex::Load(file_system, file.temporary, segment);

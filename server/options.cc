@@ -116,6 +116,12 @@ void AddLimits(CLI::App& serve, ServerOptions& options) {
       ->check(count)
       ->capture_default_str();
   serve
+      .add_option_function<int>(
+          "--max-wait-ms", [&limits](int ms) { limits.max_wait = absl::Milliseconds(ms); },
+          "Longest wait for a place, after which a request is refused; default: as long as its deadline "
+          "allows")
+      ->check(CLI::Range(1, std::numeric_limits<int>::max()));
+  serve
       .add_option("--max-client-requests", limits.max_client_requests,
                   "Requests of one client that may wait or run; further ones are refused")
       ->check(count)

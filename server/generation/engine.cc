@@ -132,24 +132,24 @@ WaitingLine::Load Engine::CurrentLoad() const {
   return load;
 }
 
-absl::Time Engine::NextStall() const {
-  absl::Time next = absl::InfiniteFuture();
+absl::Time Engine::NextExpiry() const {
+  absl::Time next = waiting_.NextExpiry();
   for (const Active& active : active_) next = std::min(next, active.resting_since + options_.stall_timeout);
   return next;
 }
 
 void Engine::WaitForWork(std::unique_lock<std::mutex>& lock, const WaitingLine::Load& load) {
   const auto has_work = [&] { return woken_ || shutdown_ || waiting_.CanTake(load); };
-  const absl::Time stall = NextStall();
-  if (stall == absl::InfiniteFuture()) {
+  const absl::Time expiry = NextExpiry();
+  if (expiry == absl::InfiniteFuture()) {
     wake_up_.wait(lock, has_work);
   } else {
-    wake_up_.wait_until(lock, absl::ToChronoTime(stall), has_work);
+    wake_up_.wait_until(lock, absl::ToChronoTime(expiry), has_work);
   }
 }
 
 bool Engine::Admit(bool progress) {
-  std::vector<Admission> unwanted;
+  std::vector<WaitingLine::Removed> unwanted;
   bool shutdown = false;
   {
     std::unique_lock lock(mutex_);
@@ -158,8 +158,8 @@ bool Engine::Admit(bool progress) {
     woken_ = false;
     shutdown = shutdown_;
     const absl::Time now = absl::Now();
-    unwanted = waiting_.RemoveUnwanted(now, shutdown);
-    for (const Admission& admission : unwanted) waiting_.Finished(admission, now);
+    unwanted = shutdown ? waiting_.RemoveAll() : waiting_.RemoveUnwanted(now);
+    for (const WaitingLine::Removed& removed : unwanted) waiting_.Finished(removed.admission, now);
     while (!shutdown && waiting_.CanTake(load)) {
       Active& active = active_.emplace_back();
       active.admission = waiting_.TakeNext(load);
@@ -173,12 +173,7 @@ bool Engine::Admit(bool progress) {
       if (active.is_resting()) stats_.resting_sequences += active.admission.cost.n_sequences;
     }
   }
-  for (const Admission& admission : unwanted) {
-    admission.task->Fail(shutdown ? ShuttingDown()
-                         : admission.task->IsCancelled()
-                             ? ClientLeft()
-                             : absl::DeadlineExceededError("the deadline came before its turn"));
-  }
+  for (const WaitingLine::Removed& removed : unwanted) removed.admission.task->Fail(removed.reason);
   return !shutdown;
 }
 

@@ -29,7 +29,7 @@ struct EngineStats {
   size_t running_sequences = 0;   // without resting ones
   size_t resting_sequences = 0;   // for a slow reader
   int64_t cache_bytes = 0;        // of key-value caches, as far as they may grow
-  WaitingLine::Refusals refused;  // requests that never waited
+  WaitingLine::Refusals refused;  // requests that never ran
   int64_t stalled = 0;            // requests ended since their reader took nothing
 
   int64_t steps = 0;                 // forward passes
@@ -104,7 +104,8 @@ class Engine {
   // Until something can be done; releases the lock meanwhile.
   void WaitForWork(std::unique_lock<std::mutex>& lock, const WaitingLine::Load& load);
   WaitingLine::Load CurrentLoad() const;
-  absl::Time NextStall() const;
+  // When the first request is to be ended, running or waiting; under mutex_.
+  absl::Time NextExpiry() const;
 
   // One round; false: there was nothing to do.
   bool Round();

@@ -47,6 +47,13 @@ class FairQueue {
     return std::move(entry.item);
   }
 
+  template <typename Visit>
+  void ForEach(Visit visit) const {
+    for (const auto& [name, client] : clients_) {
+      for (const Entry& entry : client.items) visit(entry.item);
+    }
+  }
+
   // Takes out every item that `wanted` is false for and hands it to `out`.
   template <typename Predicate, typename Out>
   void RemoveUnless(Predicate wanted, Out out) {

@@ -22,7 +22,7 @@ absl::Status WaitingLine::Add(Admission& admission, absl::Time now) {
     return absl::OkStatus();
   }
   const absl::Duration wait = ExpectedWait();
-  const absl::Duration retry = std::clamp(wait, kMinRetryDelay, kMaxRetryDelay);
+  const absl::Duration retry = RetryDelayNow();
   const TaskCost& cost = admission.cost;
   if (cost.cache_bytes > limits_.max_cache_bytes) {
     ++refusals_.too_large;
@@ -49,6 +49,7 @@ absl::Status WaitingLine::Add(Admission& admission, absl::Time now) {
   }
   ++n_of_client_[client];
   auto waiting = std::make_shared<Admission>(std::move(admission));
+  waiting->last_moment = now + limits_.max_wait;
   queue_.Push(waiting->requester.client, std::max<int64_t>(1, waiting->cost.n_rows), waiting);
   return absl::OkStatus();
 }
@@ -71,18 +72,47 @@ Admission WaitingLine::TakeNext(const Load& load) {
   return next;
 }
 
-std::vector<Admission> WaitingLine::RemoveUnwanted(absl::Time now, bool all) {
-  std::vector<Admission> removed;
-  queue_.RemoveUnless(
-      [&](const std::shared_ptr<Admission>& a) {
-        return !all && !a->task->IsCancelled() && now < a->requester.deadline;
-      },
-      [&](std::shared_ptr<Admission> a) { removed.push_back(std::move(*a)); });
-  if (all) {
-    for (Admission& a : urgent_) removed.push_back(std::move(a));
-    urgent_.clear();
+absl::Status WaitingLine::ReasonToRemove(const Admission& admission, absl::Time now) {
+  if (admission.task->IsCancelled()) return ClientLeft();
+  if (now >= admission.requester.deadline) {
+    ++refusals_.deadline;
+    return absl::DeadlineExceededError("the deadline came before its turn");
   }
+  if (now >= admission.last_moment) {
+    ++refusals_.max_wait;
+    return Overloaded(absl::StrCat("the server is overloaded: no place came free in ",
+                                   absl::FormatDuration(limits_.max_wait)),
+                      RetryDelayNow());
+  }
+  return absl::OkStatus();
+}
+
+std::vector<WaitingLine::Removed> WaitingLine::RemoveUnwanted(absl::Time now) {
+  std::vector<Removed> removed;
+  absl::Status reason;
+  queue_.RemoveUnless(
+      [&](const std::shared_ptr<Admission>& a) { return (reason = ReasonToRemove(*a, now)).ok(); },
+      [&](std::shared_ptr<Admission> a) {
+        removed.push_back({std::move(*a), reason});
+      });
   return removed;
+}
+
+std::vector<WaitingLine::Removed> WaitingLine::RemoveAll() {
+  std::vector<Removed> removed;
+  const auto remove = [&](Admission& a) { removed.push_back({std::move(a), ShuttingDown()}); };
+  queue_.RemoveUnless([](const auto&) { return false; }, [&](std::shared_ptr<Admission> a) { remove(*a); });
+  std::ranges::for_each(urgent_, remove);
+  urgent_.clear();
+  return removed;
+}
+
+absl::Time WaitingLine::NextExpiry() const {
+  absl::Time next = absl::InfiniteFuture();
+  queue_.ForEach([&](const std::shared_ptr<Admission>& a) {
+    next = std::min({next, a->requester.deadline, a->last_moment});
+  });
+  return next;
 }
 
 void WaitingLine::Finished(const Admission& admission, absl::Time now) {
@@ -98,5 +128,9 @@ void WaitingLine::Finished(const Admission& admission, absl::Time now) {
 }
 
 absl::Duration WaitingLine::ExpectedWait() const { return interval_ * static_cast<double>(queue_.size()); }
+
+absl::Duration WaitingLine::RetryDelayNow() const {
+  return std::clamp(ExpectedWait(), kMinRetryDelay, kMaxRetryDelay);
+}
 
 }  // namespace mtm

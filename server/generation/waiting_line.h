@@ -27,7 +27,8 @@ struct Admission {
   std::unique_ptr<Task> task;
   TaskCost cost;
   Requester requester;
-  bool urgent = false;  // the server's own; neither counted nor refused
+  bool urgent = false;                              // the server's own; neither counted nor refused
+  absl::Time last_moment = absl::InfiniteFuture();  // of waiting
 };
 
 // Requests that wait for a place, and the rules of who gets one. Not thread-safe.
@@ -40,6 +41,8 @@ class WaitingLine {
     int64_t max_cache_bytes = int64_t{1} << 62;
     // Requests that may wait; further ones are refused.
     size_t max_waiting = 256;
+    // Whoever has waited for so long is refused.
+    absl::Duration max_wait = absl::InfiniteDuration();
     // Requests of one client that may wait or run, if something tells it from others.
     size_t max_client_requests = 128;
   };
@@ -49,7 +52,8 @@ class WaitingLine {
     int64_t too_large = 0;  // its key-value cache never fits
     int64_t line_full = 0;
     int64_t client_limit = 0;
-    int64_t deadline = 0;  // would come before its turn
+    int64_t deadline = 0;  // would come before its turn, or came
+    int64_t max_wait = 0;
   };
 
   // What runs already.
@@ -70,8 +74,17 @@ class WaitingLine {
   Admission TakeNext(const Load& load);
   bool CanTake(const Load& load) const;
 
-  // Takes out those that are cancelled, past their deadline or, with `all`, all of them.
-  std::vector<Admission> RemoveUnwanted(absl::Time now, bool all);
+  struct Removed {
+    Admission admission;
+    absl::Status reason;
+  };
+  // Takes out those that are cancelled (CANCELLED), past their deadline (DEADLINE_EXCEEDED) or have waited
+  // too long (RESOURCE_EXHAUSTED with a RetryDelay).
+  std::vector<Removed> RemoveUnwanted(absl::Time now);
+  // All of them (UNAVAILABLE).
+  std::vector<Removed> RemoveAll();
+  // When the first of them has waited too long or is past its deadline.
+  absl::Time NextExpiry() const;
 
   // A request has left for good: taken or removed before, and finished now.
   void Finished(const Admission& admission, absl::Time now);
@@ -81,6 +94,8 @@ class WaitingLine {
 
  private:
   absl::Duration ExpectedWait() const;
+  absl::Duration RetryDelayNow() const;
+  absl::Status ReasonToRemove(const Admission& admission, absl::Time now);  // OK: none. Counts.
   bool Fits(const TaskCost& cost, const Load& load) const;
 
   const Limits limits_;

@@ -24,11 +24,12 @@ void CollectInfo(const Backend& server, Exposition& out) {
 
 void CollectRequests(const EngineStats& stats, Exposition& out) {
   out.Gauge("mtm_requests_waiting", "Requests that wait for a place.", static_cast<double>(stats.waiting));
-  out.Family("mtm_requests_refused_total", "Requests that never waited.", Type::kCounter);
+  out.Family("mtm_requests_refused_total", "Requests that never ran.", Type::kCounter);
   const std::pair<const char*, int64_t> reasons[] = {{"too_large", stats.refused.too_large},
                                                      {"line_full", stats.refused.line_full},
                                                      {"client_limit", stats.refused.client_limit},
-                                                     {"deadline", stats.refused.deadline}};
+                                                     {"deadline", stats.refused.deadline},
+                                                     {"max_wait", stats.refused.max_wait}};
   for (const auto& [reason, n] : reasons) out.Sample(static_cast<double>(n), {{"reason", reason}});
   out.Counter("mtm_requests_stalled_total", "Requests ended since their readers took nothing.",
               static_cast<double>(stats.stalled));

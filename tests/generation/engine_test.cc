@@ -240,6 +240,21 @@ TEST_F(EngineTest, AReaderThatTakesNothingIsEndedAndItsCacheGoesToOthers) {
   EXPECT_EQ(engine.stats().stalled, 1);
 }
 
+TEST_F(EngineTest, WhoWaitsTooLongIsRefusedAlsoWhileNothingRuns) {
+  const GenerationRequest request{
+      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 6, .ignore_end_of_text = true};
+  const int64_t bytes = CacheBytes(model_->config(), {.capacity = 10});
+  const auto resting = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
+  Engine engine(*model_, nullptr, {.limits = {.max_cache_bytes = bytes, .max_wait = absl::Milliseconds(20)}});
+  resting->on_token = [r = resting.get()] { r->has_room = false; };
+  engine.Generate(request, resting);
+  engine.Generate(request, waiting);
+  waiting->done.WaitForNotification();
+  EXPECT_EQ(waiting->status.code(), absl::StatusCode::kResourceExhausted) << waiting->status;
+  EXPECT_TRUE(RetryDelay(waiting->status).has_value());
+  EXPECT_EQ(engine.stats().refused.max_wait, 1);
+}
+
 TEST_F(EngineTest, WhatNeverFitsTheCachesIsRefusedAtOnce) {
   const int64_t bytes = CacheBytes(model_->config(), {.capacity = 10});
   Engine engine(*model_, nullptr, {.limits = {.max_cache_bytes = bytes}});

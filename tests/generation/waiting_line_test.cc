@@ -35,6 +35,12 @@ absl::Status Add(WaitingLine& line, Admission admission, absl::Time now = kNow) 
   return line.Add(admission, now);
 }
 
+std::vector<absl::StatusCode> CodesOf(const std::vector<WaitingLine::Removed>& removed) {
+  std::vector<absl::StatusCode> codes;
+  for (const WaitingLine::Removed& each : removed) codes.push_back(each.reason.code());
+  return codes;
+}
+
 TEST(WaitingLineTest, TakesWhatFitsBesideTheLoad) {
   WaitingLine line({.max_sequences = 4, .max_cache_bytes = 100});
   ASSERT_TRUE(Add(line, Request("a", {.n_sequences = 2, .cache_bytes = 50})).ok());
@@ -84,10 +90,27 @@ TEST(WaitingLineTest, CancelledAndLateRequestsAreTakenOut) {
   ASSERT_TRUE(Add(line, Request("a", {}, kNow + absl::Seconds(1))).ok());
   ASSERT_TRUE(Add(line, Request("b", {}, absl::InfiniteFuture(), /*cancelled=*/true)).ok());
   ASSERT_TRUE(Add(line, Request("c")).ok());
-  EXPECT_EQ(line.RemoveUnwanted(kNow, false).size(), 1u);
-  EXPECT_EQ(line.RemoveUnwanted(kNow + absl::Seconds(2), false).size(), 1u);
+  EXPECT_EQ(line.NextExpiry(), kNow + absl::Seconds(1));
+  EXPECT_EQ(CodesOf(line.RemoveUnwanted(kNow)), std::vector{absl::StatusCode::kCancelled});
+  EXPECT_EQ(CodesOf(line.RemoveUnwanted(kNow + absl::Seconds(2))),
+            std::vector{absl::StatusCode::kDeadlineExceeded});
+  EXPECT_EQ(line.refusals().deadline, 1);
   EXPECT_EQ(line.size(), 1u);
-  EXPECT_EQ(line.RemoveUnwanted(kNow, true).size(), 1u);
+  EXPECT_EQ(line.NextExpiry(), absl::InfiniteFuture());
+  EXPECT_EQ(CodesOf(line.RemoveAll()), std::vector{absl::StatusCode::kUnavailable});
+}
+
+TEST(WaitingLineTest, WhoHasWaitedTooLongIsRefusedAndToldToComeAgain) {
+  WaitingLine line({.max_wait = absl::Seconds(3)});
+  ASSERT_TRUE(Add(line, Request("a")).ok());
+  ASSERT_TRUE(Add(line, Request("a"), kNow + absl::Seconds(1)).ok());
+  EXPECT_EQ(line.NextExpiry(), kNow + absl::Seconds(3));
+  EXPECT_TRUE(line.RemoveUnwanted(kNow + absl::Milliseconds(2999)).empty());
+  const std::vector<WaitingLine::Removed> removed = line.RemoveUnwanted(kNow + absl::Seconds(3));
+  ASSERT_EQ(CodesOf(removed), std::vector{absl::StatusCode::kResourceExhausted});
+  EXPECT_TRUE(RetryDelay(removed[0].reason).has_value());
+  EXPECT_EQ(line.refusals().max_wait, 1);
+  EXPECT_EQ(line.NextExpiry(), kNow + absl::Seconds(4));
 }
 
 TEST(WaitingLineTest, TheServersOwnWorkGoesFirstAndIsNeverRefused) {

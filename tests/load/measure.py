@@ -27,8 +27,8 @@ MEMORY_TOKENS = 1000
 PLAIN = {"prompt_tokens": 32, "max_tokens": 64}
 # Random weights attend almost evenly, so that MF would select everything: a tenth of the tokens-heads instead.
 WITH_MEMORY = {**PLAIN, "memories": ["text:layers=7-9,heads=0.1"]}
-# The line is short, so that who is accepted is served soon.
-LIMITS = ["--max-sequences", "32", "--max-waiting", "2"]
+# The line is short, and so is the wait in it, so that who is accepted is served soon.
+LIMITS = ["--max-sequences", "32", "--max-waiting", "2", "--max-wait-ms", "200"]
 PLAIN_GAIN, MEMORY_GAIN, OVERLOAD = 4, 3, 3
 # At overload against 32 clients: a request may wait behind the two of the line. A refusal takes no step.
 MOST_SLOWER, MOST_REFUSAL_SECONDS = 2, 0.25

@@ -95,13 +95,14 @@ TEST_P(MemoryTest, SearchDependsNeitherOnSegmentsNorOnOtherQueries) {
   EXPECT_TRUE(parts->Search(5, 2, {}, 5).empty());
 }
 
-// One that probes all its lists misses next to nothing, and one that has too few rows in those that it probes is not
-// asked.
+// One that probes all its lists misses next to nothing, and one that has too few rows in those that it probes
+// is not asked.
 TEST_P(MemoryTest, SegmentWithAnIndexIsSearchedByIt) {
   const TestMemory cats(3, 900, GetParam());
   const auto exact = InSegments(cats, {0, 300});
   const auto index = [&](double recall_target) {
-    const auto built = BuiltIndex(FreshPath("new.idx"), *exact->segments()[1], {.recall_target = recall_target});
+    const auto built =
+        BuiltIndex(FreshPath("new.idx"), *exact->segments()[1], {.recall_target = recall_target});
     return MemoryOf({exact->segments()[0], exact->segments()[1]->WithIndex(built)});
   };
   const auto complete = index(2.0);

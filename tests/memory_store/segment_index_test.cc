@@ -199,9 +199,9 @@ TEST_P(SegmentIndexTest, BuildingReportsItsProgressAndEndsWhenTold) {
   EXPECT_TRUE(std::is_sorted(shares.begin(), shares.end()));
   EXPECT_EQ(shares.back(), 1.0);
   std::filesystem::remove(path_);
-  EXPECT_EQ(SegmentIndex::Build(files, path_, *segment_, {},
-                                [](double) { return absl::CancelledError("enough"); }),
-            absl::CancelledError("segment " + segment_->digest() + ": enough"));
+  EXPECT_EQ(
+      SegmentIndex::Build(files, path_, *segment_, {}, [](double) { return absl::CancelledError("enough"); }),
+      absl::CancelledError("segment " + segment_->digest() + ": enough"));
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
@@ -323,7 +323,8 @@ TEST_P(SegmentIndexTest, IndexThatIsNotOfTheseKeysIsFoundByVerifying) {
   EXPECT_EQ(moved.code(), absl::StatusCode::kDataLoss) << moved;
   EXPECT_THAT(std::string(moved.message()), HasSubstr("layer 5, head 0: row "));
   const uint64_t codes = head->Find("codes", 2).offset;
-  const absl::Status recoded = verify(Resealed(good, [&](Json&, std::string& bytes) { bytes[codes] ^= 0x77; }));
+  const absl::Status recoded =
+      verify(Resealed(good, [&](Json&, std::string& bytes) { bytes[codes] ^= 0x77; }));
   EXPECT_EQ(recoded.code(), absl::StatusCode::kDataLoss) << recoded;
   EXPECT_THAT(std::string(recoded.message()), HasSubstr("layer 2, head 0: number 0 of row "));
   const absl::Status poor =
