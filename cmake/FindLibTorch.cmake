@@ -28,7 +28,10 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   target_include_directories(LibTorch::LibTorch SYSTEM INTERFACE ${LibTorch_INCLUDE_DIR})
   # The CUDA wheel's libtorch_cpu needs CUDA's runtime, which lies beside it at run time (RPATH) but not at link time.
   target_link_options(LibTorch::LibTorch INTERFACE -Wl,--allow-shlib-undefined)
-  target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY})
+  # at::parallel_for is a template, which runs on one thread where it is compiled without OpenMP. At run time its
+  # library is LibTorch's own copy (RPATH).
+  find_package(OpenMP REQUIRED)
+  target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY} OpenMP::OpenMP_CXX)
   if(LibTorch_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY)
     # Nothing names a symbol of it: registering its kernels is what it is linked for.
     target_link_libraries(LibTorch::LibTorch INTERFACE

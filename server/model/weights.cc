@@ -31,7 +31,7 @@ class Builder {
 
   // GPT-2's Conv1D keeps [n_in, n_out].
   Linear Conv1d(const std::string& name, Activation activation = Activation::kNone) {
-    return Linear(Get(absl::StrCat(name, ".weight")).t(), Get(absl::StrCat(name, ".bias")), activation);
+    return Linear(Stored(absl::StrCat(name, ".weight")).t(), Stored(absl::StrCat(name, ".bias")), activation);
   }
 
   Block Layer(int layer) {
@@ -73,7 +73,7 @@ std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, st
   const c10::Device device(device_name);
   return std::unique_ptr<const Model::Weights>(
       new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, builder.count(), wte, wpe,
-                         std::move(blocks), std::move(ln_f), Linear(wte.to(at::kFloat), Tensor())});
+                         std::move(blocks), std::move(ln_f), Linear(wte, Tensor())});
 }
 
 }  // namespace mtm

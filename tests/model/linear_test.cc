@@ -11,8 +11,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
-#include <set>
 #include <vector>
 
 namespace mtm {
@@ -55,15 +55,13 @@ void ExpectRowsIndependent(const Shape& shape, const std::vector<int>& sizes,
   }
 }
 
-TEST(LinearTest, FewNumbersOfRowsReachTheKernels) {
-  std::set<int64_t> numbers;
-  for (int64_t n = 1; n <= 4096; ++n) {
-    const int64_t padded = PaddedRows(n);
-    EXPECT_GE(padded, n);
-    EXPECT_LE(padded, std::max<int64_t>(2, n + n / 4));
-    numbers.insert(padded);
-  }
-  EXPECT_LE(numbers.size(), 44u);
+TEST(LinearTest, LibTorchsThreadsShareOurLoops) {
+  const int n_threads = at::get_num_threads();
+  at::set_num_threads(2);
+  std::atomic<int> n_parts = 0;
+  at::parallel_for(0, 2, 1, [&](int64_t, int64_t) { ++n_parts; });
+  EXPECT_EQ(n_parts, 2);
+  at::set_num_threads(n_threads);
 }
 
 std::vector<int> SizesTo40() {

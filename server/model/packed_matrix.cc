@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/model/packed_matrix.h"
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "memory_store/half.h"
+#include "server/model/panel_kernels.h"
+
+namespace mtm {
+namespace {
+
+using at::Tensor;
+
+// Rows whose inputs stay in a core's cache while the panels go by.
+constexpr int64_t kRowsAtOnce = 64;
+
+// Multiplications that are worth a thread.
+constexpr int64_t kWorkPerThread = 1 << 17;
+
+constexpr float kLargestHalf = 65504;
+constexpr float kInt8Levels = 127;
+constexpr int kZeroPoint = 128;  // of inputs, which are unsigned
+
+// e^x for x <= 88, to 2 units in the last place; 0 far below.
+inline float Exp(float x) {
+  x = std::max(x, -87.f);
+  // x = n ln 2 + r, |r| <= ln 2 / 2; adding a large number rounds.
+  constexpr float kRounder = 12582912.f;  // 1.5 * 2^23
+  const float n = (x * 1.44269504f + kRounder) - kRounder;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  // Cephes' expf.
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1;
+  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+}
+
+// x/2 (1 + tanh(u)) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3)
+inline float Gelu(float x) {
+  const float u = 0.7978845608f * (x + 0.044715f * x * x * x);
+  return x / (1 + Exp(std::min(-2 * u, 88.f)));
+}
+
+// To nearest; what is no number becomes the lowest.
+inline int Level(float x) {
+  return static_cast<int>(std::nearbyint(std::min(kInt8Levels, std::max(-kInt8Levels, x))));
+}
+
+// Always a whole panel, so that no output is computed another way than its neighbours.
+void Activate(float* row, const float* bias, Activation activation) {
+  for (int64_t i = 0; i < kPanelWidth; ++i) row[i] += bias[i];
+  if (activation != Activation::kGeluTanh) return;
+  for (int64_t i = 0; i < kPanelWidth; ++i) row[i] = Gelu(row[i]);
+}
+
+int64_t ThreadGrain(int64_t work) { return std::max<int64_t>(1, kWorkPerThread / std::max<int64_t>(work, 1)); }
+
+// Inputs in 8 bits: of each row by its own largest.
+struct QuantizedRows {
+  std::vector<uint8_t> numbers;  // [n, depth]
+  std::vector<float> scales;     // [n], a level
+};
+
+QuantizedRows Quantize(const float* x, int64_t n, int64_t n_in, int64_t depth) {
+  QuantizedRows rows{.numbers = std::vector<uint8_t>(static_cast<size_t>(n * depth), kZeroPoint),
+                     .scales = std::vector<float>(static_cast<size_t>(n))};
+  at::parallel_for(0, n, ThreadGrain(n_in), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* const from = x + row * n_in;
+      float largest = 0;
+      for (int64_t i = 0; i < n_in; ++i) largest = std::max(largest, std::abs(from[i]));
+      const float scale = largest / kInt8Levels;
+      const float per_scale = scale > 0 ? 1 / scale : 0;
+      uint8_t* const to = &rows.numbers[static_cast<size_t>(row * depth)];
+      for (int64_t i = 0; i < n_in; ++i) to[i] = static_cast<uint8_t>(kZeroPoint + Level(from[i] * per_scale));
+      rows.scales[static_cast<size_t>(row)] = scale;
+    }
+  });
+  return rows;
+}
+
+}  // namespace
+
+PackedMatrix::PackedMatrix(const Tensor& weight, const Tensor& bias, WeightType type)
+    : type_(type),
+      n_in_(weight.size(1)),
+      n_out_(weight.size(0)),
+      n_panels_((n_out_ + kPanelWidth - 1) / kPanelWidth),
+      depth_(type == WeightType::kInt8 ? (n_in_ + kInt8Group - 1) / kInt8Group * kInt8Group : n_in_),
+      bias_(at::zeros({n_panels_ * kPanelWidth}, at::kFloat)) {
+  if (bias.defined()) bias_.narrow(0, 0, n_out_).copy_(bias);
+  const at::ScalarType stored = type == WeightType::kF32   ? at::kFloat
+                                : type == WeightType::kF16 ? at::kHalf
+                                                           : at::kChar;
+  packed_ = at::empty({n_panels_ * depth_ * kPanelWidth}, stored);
+  if (type == WeightType::kInt8) {
+    scales_ = at::zeros_like(bias_);
+    offsets_ = at::zeros({n_panels_ * kPanelWidth}, at::kInt);
+  }
+  // A panel's weights as rows: a view of a checkpoint's tensor is read in the order in which it lies.
+  at::parallel_for(0, n_panels_, 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode inference;
+    std::vector<float> rows(static_cast<size_t>(kPanelWidth * depth_));
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t first = panel * kPanelWidth, n = std::min(kPanelWidth, n_out_ - first);
+      std::fill(rows.begin(), rows.end(), 0.f);
+      at::from_blob(rows.data(), {kPanelWidth, depth_}, at::kFloat)
+          .narrow(0, 0, n)
+          .narrow(1, 0, n_in_)
+          .copy_(weight.narrow(0, first, n));
+      PackPanel(panel, rows.data());
+    }
+  });
+}
+
+// rows [48, depth]
+void PackedMatrix::PackPanel(int64_t panel, const float* rows) {
+  if (type_ == WeightType::kInt8) return PackInt8Panel(panel, rows);
+  const int64_t begin = panel * depth_ * kPanelWidth;
+  std::vector<float> transposed;
+  float* to = nullptr;
+  if (type_ == WeightType::kF32) {
+    to = packed_.mutable_data_ptr<float>() + begin;
+  } else {
+    transposed.resize(static_cast<size_t>(depth_ * kPanelWidth));
+    to = transposed.data();
+  }
+  for (int64_t i = 0; i < depth_; ++i) {
+    for (int64_t output = 0; output < kPanelWidth; ++output)
+      to[i * kPanelWidth + output] = rows[output * depth_ + i];
+  }
+  if (type_ == WeightType::kF32) return;
+  for (float& x : transposed) x = std::clamp(x, -kLargestHalf, kLargestHalf);
+  FloatToHalf(transposed, {reinterpret_cast<uint16_t*>(packed_.mutable_data_ptr<at::Half>()) + begin,
+                           transposed.size()});
+}
+
+void PackedMatrix::PackInt8Panel(int64_t panel, const float* rows) {
+  int8_t* const to = packed_.mutable_data_ptr<int8_t>() + panel * depth_ * kPanelWidth;
+  for (int64_t output = 0; output < kPanelWidth; ++output) {
+    const float* const row = rows + output * depth_;
+    float largest = 0;
+    for (int64_t i = 0; i < depth_; ++i) largest = std::max(largest, std::abs(row[i]));
+    const float scale = largest / kInt8Levels;
+    const float per_scale = scale > 0 ? 1 / scale : 0;
+    int32_t sum = 0;
+    for (int64_t i = 0; i < depth_; ++i) {
+      const int level = Level(row[i] * per_scale);
+      to[(i / kInt8Group * kPanelWidth + output) * kInt8Group + i % kInt8Group] = static_cast<int8_t>(level);
+      sum += level;
+    }
+    scales_.mutable_data_ptr<float>()[panel * kPanelWidth + output] = scale;
+    offsets_.mutable_data_ptr<int32_t>()[panel * kPanelWidth + output] = kZeroPoint * sum;
+  }
+}
+
+Tensor PackedMatrix::Multiply(const Tensor& x, Activation activation) const {
+  const Tensor inputs = x.contiguous();
+  const int64_t n = inputs.size(0);
+  const float* const from = inputs.const_data_ptr<float>();
+  Tensor outputs = at::empty({n, n_out_}, at::kFloat);
+  float* const to = outputs.mutable_data_ptr<float>();
+  QuantizedRows quantized;
+  if (type_ == WeightType::kInt8) quantized = Quantize(from, n, n_in_, depth_);
+  for (int64_t first = 0; first < n; first += kRowsAtOnce) {
+    const int64_t n_rows = std::min(kRowsAtOnce, n - first);
+    const int64_t grain = ThreadGrain(n_rows * depth_ * kPanelWidth);
+    at::parallel_for(0, n_panels_, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        if (type_ == WeightType::kInt8) {
+          MultiplyInt8(panel, &quantized.numbers[static_cast<size_t>(first * depth_)],
+                       &quantized.scales[static_cast<size_t>(first)], n_rows, activation, to + first * n_out_);
+        } else {
+          MultiplyFloat(panel, from + first * n_in_, n_rows, activation, to + first * n_out_);
+        }
+      }
+    });
+  }
+  return outputs;
+}
+
+void PackedMatrix::MultiplyFloat(int64_t panel, const float* inputs, int64_t n, Activation activation,
+                                 float* y) const {
+  float sums[kRowsAtOnce * kPanelWidth];
+  const int64_t begin = panel * depth_ * kPanelWidth;
+  if (type_ == WeightType::kF32) {
+    MultiplyPanel(packed_.const_data_ptr<float>() + begin, depth_, inputs, n, sums);
+  } else {
+    const auto* const halves = reinterpret_cast<const uint16_t*>(packed_.const_data_ptr<at::Half>());
+    MultiplyPanel(halves + begin, depth_, inputs, n, sums);
+  }
+  Finish(panel, sums, n, activation, y);
+}
+
+void PackedMatrix::MultiplyInt8(int64_t panel, const uint8_t* inputs, const float* scales, int64_t n,
+                                Activation activation, float* y) const {
+  int32_t integers[kRowsAtOnce * kPanelWidth];
+  float sums[kRowsAtOnce * kPanelWidth];
+  MultiplyPanel(packed_.const_data_ptr<int8_t>() + panel * depth_ * kPanelWidth, depth_, inputs, n, integers);
+  const int32_t* const offsets = offsets_.const_data_ptr<int32_t>() + panel * kPanelWidth;
+  const float* const output_scales = scales_.const_data_ptr<float>() + panel * kPanelWidth;
+  for (int64_t row = 0; row < n; ++row) {
+    for (int64_t i = 0; i < kPanelWidth; ++i) {
+      const int64_t at = row * kPanelWidth + i;
+      sums[at] = static_cast<float>(integers[at] - offsets[i]) * (scales[row] * output_scales[i]);
+    }
+  }
+  Finish(panel, sums, n, activation, y);
+}
+
+void PackedMatrix::Finish(int64_t panel, float* sums, int64_t n, Activation activation, float* y) const {
+  const float* const bias = bias_.const_data_ptr<float>() + panel * kPanelWidth;
+  const int64_t first = panel * kPanelWidth, width = std::min(kPanelWidth, n_out_ - first);
+  for (int64_t row = 0; row < n; ++row) {
+    float* const outputs = sums + row * kPanelWidth;
+    Activate(outputs, bias, activation);
+    std::copy(outputs, outputs + width, y + row * n_out_ + first);
+  }
+}
+
+}  // namespace mtm

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/model/panel_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "memory_store/cpu.h"
+#include "memory_store/half.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace mtm {
+namespace {
+
+// Weights come from memory in one stream a thread, of which the processor by itself fetches too little ahead.
+constexpr int64_t kPrefetchBytes = 4096;
+constexpr size_t kCacheLine = 64;
+
+// One set of instructions and one kind of weights: a third of a panel's width in an Accumulator, the weights
+// of kGroup inputs and a third of the outputs in a Weights.
+struct PortableFloat {
+  struct Accumulator {
+    float sums[16];
+  };
+  using Weights = Accumulator;
+  using Weight = float;
+  using Input = float;
+  static constexpr int64_t kGroup = 1;
+  static constexpr int64_t kMaxRows = 1;
+
+  static void Zero(Accumulator& a) { std::fill(a.sums, a.sums + 16, 0.f); }
+  static void Load(const float* from, Weights& w) { std::copy(from, from + 16, w.sums); }
+  static void Add(Accumulator& a, const Weights& w, const float* x) {
+    for (int i = 0; i < 16; ++i) a.sums[i] = w.sums[i] * *x + a.sums[i];
+  }
+  static void Store(const Accumulator& a, float* to) { std::copy(a.sums, a.sums + 16, to); }
+};
+
+struct PortableHalf : PortableFloat {
+  using Weight = uint16_t;
+  static void Load(const uint16_t* from, Weights& w) {
+    for (int i = 0; i < 16; ++i) w.sums[i] = PortableHalfToFloat(from[i]);
+  }
+};
+
+struct PortableInt8 {
+  struct Accumulator {
+    int32_t sums[16];
+  };
+  struct Weights {
+    int8_t numbers[16 * kInt8Group];
+  };
+  using Weight = int8_t;
+  using Input = uint8_t;
+  static constexpr int64_t kGroup = kInt8Group;
+  static constexpr int64_t kMaxRows = 1;
+
+  static void Zero(Accumulator& a) { std::fill(a.sums, a.sums + 16, 0); }
+  static void Load(const int8_t* from, Weights& w) { std::memcpy(w.numbers, from, sizeof(w.numbers)); }
+  static void Add(Accumulator& a, const Weights& w, const uint8_t* x) {
+    for (int i = 0; i < 16; ++i) {
+      for (int j = 0; j < 4; ++j) a.sums[i] += w.numbers[4 * i + j] * x[j];
+    }
+  }
+  static void Store(const Accumulator& a, int32_t* to) { std::copy(a.sums, a.sums + 16, to); }
+};
+
+// sums of rows [0, kRows).
+template <typename Isa, int kRows, typename Sum>
+[[gnu::always_inline]] inline void MultiplyRows(const typename Isa::Weight* panel, int64_t n_in,
+                                                const typename Isa::Input* x, Sum* sums) {
+  constexpr int64_t kThird = kPanelWidth / 3;
+  typename Isa::Accumulator a[kRows][3];
+  for (int row = 0; row < kRows; ++row) {
+    for (int third = 0; third < 3; ++third) Isa::Zero(a[row][third]);
+  }
+  for (int64_t i = 0; i < n_in; i += Isa::kGroup, panel += kPanelWidth * Isa::kGroup) {
+    const auto* const ahead = reinterpret_cast<const char*>(panel) + kPrefetchBytes;
+    for (size_t at = 0; at < kPanelWidth * Isa::kGroup * sizeof(*panel); at += kCacheLine)
+      __builtin_prefetch(ahead + at);
+    typename Isa::Weights w[3];
+    for (int third = 0; third < 3; ++third) Isa::Load(panel + third * kThird * Isa::kGroup, w[third]);
+    for (int row = 0; row < kRows; ++row) {
+      for (int third = 0; third < 3; ++third) Isa::Add(a[row][third], w[third], x + row * n_in + i);
+    }
+  }
+  for (int row = 0; row < kRows; ++row) {
+    for (int third = 0; third < 3; ++third)
+      Isa::Store(a[row][third], sums + row * kPanelWidth + third * kThird);
+  }
+}
+
+// The most rows at once that are left.
+template <typename Isa, int kRows, typename Sum>
+[[gnu::always_inline]] inline void MultiplyAll(const typename Isa::Weight* panel, int64_t n_in,
+                                               const typename Isa::Input* x, int64_t n_rows, Sum* sums) {
+  int64_t row = 0;
+  for (; row + kRows <= n_rows; row += kRows) {
+    MultiplyRows<Isa, kRows>(panel, n_in, x + row * n_in, sums + row * kPanelWidth);
+  }
+  if constexpr (kRows > 1) {
+    if (row < n_rows) {
+      MultiplyAll<Isa, kRows - 1>(panel, n_in, x + row * n_in, n_rows - row, sums + row * kPanelWidth);
+    }
+  }
+}
+
+#if defined(__x86_64__)
+
+#define MTM_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define MTM_AVX512 __attribute__((target("avx512f")))
+#define MTM_VNNI __attribute__((target("avx512f,avx512vnni")))
+
+// 48 outputs in 6 registers; the sums of two rows take 12 of 16.
+struct Avx2Float {
+  struct Accumulator {
+    __m256 low, high;
+  };
+  using Weights = Accumulator;
+  using Weight = float;
+  using Input = float;
+  static constexpr int64_t kGroup = 1;
+  static constexpr int64_t kMaxRows = 2;
+
+  MTM_AVX2 static void Zero(Accumulator& a) { a.low = a.high = _mm256_setzero_ps(); }
+  MTM_AVX2 static void Load(const float* from, Weights& w) {
+    w.low = _mm256_loadu_ps(from);
+    w.high = _mm256_loadu_ps(from + 8);
+  }
+  MTM_AVX2 static void Add(Accumulator& a, const Weights& w, const float* x) {
+    const __m256 input = _mm256_broadcast_ss(x);
+    a.low = _mm256_fmadd_ps(w.low, input, a.low);
+    a.high = _mm256_fmadd_ps(w.high, input, a.high);
+  }
+  MTM_AVX2 static void Store(const Accumulator& a, float* to) {
+    _mm256_storeu_ps(to, a.low);
+    _mm256_storeu_ps(to + 8, a.high);
+  }
+};
+
+struct Avx2Half : Avx2Float {
+  using Weight = uint16_t;
+  MTM_AVX2 static void Load(const uint16_t* from, Weights& w) {
+    w.low = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    w.high = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 8)));
+  }
+};
+
+// The sums of 8 rows take 24 of 32 registers.
+struct Avx512Float {
+  using Accumulator = __m512;
+  using Weights = __m512;
+  using Weight = float;
+  using Input = float;
+  static constexpr int64_t kGroup = 1;
+  static constexpr int64_t kMaxRows = 8;
+
+  MTM_AVX512 static void Zero(Accumulator& a) { a = _mm512_setzero_ps(); }
+  MTM_AVX512 static void Load(const float* from, Weights& w) { w = _mm512_loadu_ps(from); }
+  MTM_AVX512 static void Add(Accumulator& a, const Weights& w, const float* x) {
+    a = _mm512_fmadd_ps(w, _mm512_set1_ps(*x), a);
+  }
+  MTM_AVX512 static void Store(const Accumulator& a, float* to) { _mm512_storeu_ps(to, a); }
+};
+
+struct Avx512Half : Avx512Float {
+  using Weight = uint16_t;
+  MTM_AVX512 static void Load(const uint16_t* from, Weights& w) {
+    // The unmasked one warns of an undefined operand that it does not use.
+    w = _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+};
+
+struct VnniInt8 {
+  using Accumulator = __m512i;
+  using Weights = __m512i;
+  using Weight = int8_t;
+  using Input = uint8_t;
+  static constexpr int64_t kGroup = kInt8Group;
+  static constexpr int64_t kMaxRows = 8;
+
+  MTM_VNNI static void Zero(Accumulator& a) { a = _mm512_setzero_si512(); }
+  MTM_VNNI static void Load(const int8_t* from, Weights& w) { w = _mm512_loadu_si512(from); }
+  MTM_VNNI static void Add(Accumulator& a, const Weights& w, const uint8_t* x) {
+    int32_t group;
+    std::memcpy(&group, x, sizeof(group));
+    a = _mm512_dpbusd_epi32(a, _mm512_set1_epi32(group), w);
+  }
+  MTM_VNNI static void Store(const Accumulator& a, int32_t* to) { _mm512_storeu_si512(to, a); }
+};
+
+template <typename Isa>
+MTM_AVX2 void Avx2Multiply(const typename Isa::Weight* panel, int64_t n_in, const float* x, int64_t n_rows,
+                           float* sums) {
+  MultiplyAll<Isa, Isa::kMaxRows>(panel, n_in, x, n_rows, sums);
+}
+
+template <typename Isa>
+MTM_AVX512 void Avx512Multiply(const typename Isa::Weight* panel, int64_t n_in, const float* x,
+                               int64_t n_rows, float* sums) {
+  MultiplyAll<Isa, Isa::kMaxRows>(panel, n_in, x, n_rows, sums);
+}
+
+MTM_VNNI void VnniMultiply(const int8_t* panel, int64_t n_in, const uint8_t* x, int64_t n_rows,
+                           int32_t* sums) {
+  MultiplyAll<VnniInt8, VnniInt8::kMaxRows>(panel, n_in, x, n_rows, sums);
+}
+
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && CpuHasF16c();
+}
+
+bool HasAvx512() { return __builtin_cpu_supports("avx512f"); }
+
+bool HasVnni() { return HasAvx512() && __builtin_cpu_supports("avx512vnni"); }
+
+#endif
+
+}  // namespace
+
+void MultiplyPanel(const float* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums) {
+#if defined(__x86_64__)
+  static const bool has_avx512 = HasAvx512(), has_avx2 = HasAvx2();
+  if (has_avx512) return Avx512Multiply<Avx512Float>(panel, n_in, x, n_rows, sums);
+  if (has_avx2) return Avx2Multiply<Avx2Float>(panel, n_in, x, n_rows, sums);
+#endif
+  MultiplyAll<PortableFloat, PortableFloat::kMaxRows>(panel, n_in, x, n_rows, sums);
+}
+
+void MultiplyPanel(const uint16_t* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums) {
+#if defined(__x86_64__)
+  static const bool has_avx512 = HasAvx512(), has_avx2 = HasAvx2();
+  if (has_avx512) return Avx512Multiply<Avx512Half>(panel, n_in, x, n_rows, sums);
+  if (has_avx2) return Avx2Multiply<Avx2Half>(panel, n_in, x, n_rows, sums);
+#endif
+  MultiplyAll<PortableHalf, PortableHalf::kMaxRows>(panel, n_in, x, n_rows, sums);
+}
+
+void MultiplyPanel(const int8_t* panel, int64_t n_in, const uint8_t* x, int64_t n_rows, int32_t* sums) {
+#if defined(__x86_64__)
+  static const bool has_vnni = HasVnni();
+  if (has_vnni) return VnniMultiply(panel, n_in, x, n_rows, sums);
+#endif
+  MultiplyAll<PortableInt8, PortableInt8::kMaxRows>(panel, n_in, x, n_rows, sums);
+}
+
+}  // namespace mtm
