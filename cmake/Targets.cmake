@@ -32,6 +32,8 @@ function(mtm_program name)
   target_link_libraries(${name} PRIVATE ${arg_DEPS})
   if(MTM_SANITIZE STREQUAL "thread")
     target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/tsan_suppressions.cc)
+  elseif(MTM_SANITIZE MATCHES "address")
+    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/lsan_suppressions.cc)
   endif()
 endfunction()
 

@@ -15,20 +15,20 @@ namespace mtm {
 namespace {
 
 // How far beyond the outermost level; 0 within.
-[[gnu::always_inline]] inline float Beyond(float residual, float scale) {
+inline float Beyond(float residual, float scale) {
   return std::max(std::abs(residual) - kLevel.back() * scale, 0.f);
 }
 
-[[gnu::always_inline]] inline void FillTablesHere(std::span<const float> residual,
-                                                  std::span<const float> scales, float unit,
-                                                  std::span<uint8_t> tables) {
-  const float per_unit = unit > std::numeric_limits<float>::min() * kSaturated ? 1 / unit : 0;
+float PerUnit(float unit) { return unit > std::numeric_limits<float>::min() * kSaturated ? 1 / unit : 0; }
+
+void PortableFillTables(std::span<const float> residual, std::span<const float> scales, float unit,
+                        std::span<uint8_t> tables) {
+  const float per_unit = PerUnit(unit);
   for (size_t i = 0; i < residual.size(); ++i) {
     const float beyond = Beyond(residual[i], scales[i]);
-    const float smallest = beyond * beyond;
     for (size_t level = 0; level < kLevels; ++level) {
       const float difference = residual[i] - kLevel[level] * scales[i];
-      const float units = (difference * difference - smallest) * per_unit + 0.5f;
+      const float units = (difference * difference - beyond * beyond) * per_unit + 0.5f;
       // In this order what is no number saturates too.
       tables[i * kLevels + level] =
           static_cast<uint8_t>(static_cast<int>(std::min<float>(kSaturated, std::max(units, 0.f))));
@@ -58,9 +58,29 @@ void PortableSumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std
 
 bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
+// Eight levels. What is no number saturates.
+MTM_AVX2 inline __m256i Units8(__m256 levels, __m256 residual, __m256 scale, __m256 smallest,
+                               __m256 per_unit) {
+  const __m256 difference = _mm256_fnmadd_ps(levels, scale, residual);
+  const __m256 units = _mm256_mul_ps(_mm256_fmsub_ps(difference, difference, smallest), per_unit);
+  return _mm256_cvtps_epi32(_mm256_min_ps(units, _mm256_set1_ps(kSaturated)));
+}
+
 MTM_AVX2 void Avx2FillTables(std::span<const float> residual, std::span<const float> scales, float unit,
                              std::span<uint8_t> tables) {
-  FillTablesHere(residual, scales, unit, tables);
+  const __m256 per_unit = _mm256_set1_ps(PerUnit(unit));
+  const __m256 low_levels = _mm256_loadu_ps(&kLevel[0]), high_levels = _mm256_loadu_ps(&kLevel[8]);
+  for (size_t i = 0; i < residual.size(); ++i) {
+    const float beyond = Beyond(residual[i], scales[i]);
+    const __m256 at = _mm256_set1_ps(residual[i]), scale = _mm256_set1_ps(scales[i]);
+    const __m256 smallest = _mm256_set1_ps(beyond * beyond);
+    const __m256i mixed = _mm256_packs_epi32(Units8(low_levels, at, scale, smallest, per_unit),
+                                             Units8(high_levels, at, scale, smallest, per_unit));
+    const __m256i ordered = _mm256_permute4x64_epi64(mixed, 0b11'01'10'00);  // packing took turns
+    const __m128i bytes =
+        _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(&tables[i * kLevels]), bytes);
+  }
 }
 
 // Two dimensions at a time, one in each half of a register.
@@ -115,7 +135,7 @@ void FillTables(std::span<const float> residual, std::span<const float> scales, 
   static const bool has_avx2 = HasAvx2();
   if (has_avx2) return Avx2FillTables(residual, scales, unit, tables);
 #endif
-  FillTablesHere(residual, scales, unit, tables);
+  PortableFillTables(residual, scales, unit, tables);
 }
 
 void SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -63,6 +64,13 @@ void Scale(std::span<float> residual, std::span<const float> scales) {
   for (size_t i = 0; i < residual.size(); ++i) residual[i] = scales[i] > 0 ? residual[i] / scales[i] : 0;
 }
 
+// Of eight, as most are.
+bool AllSaturated(const uint8_t* sums) {
+  uint64_t eight;
+  std::memcpy(&eight, sums, sizeof(eight));
+  return eight == ~uint64_t{0};
+}
+
 // Keeps the n nearest rows of the lists that it is shown.
 class Scan {
  public:
@@ -90,10 +98,13 @@ class Scan {
     SumCodes(&file_.codes[first_block * dim * kBytesPerBlock], tables_, sums_);
     const int largest = farthest == range.farthest ? kSaturated : kLargestSum;
     for (size_t place = begin; place < end; ++place) {
-      const uint8_t sum = sums_[place - first_block * kRowsPerBlock];
-      if (sum > largest) continue;
-      candidates_.push_back(
-          {.position = file_.rows[place], .distance = range.nearest + unit * static_cast<float>(sum)});
+      const uint8_t* const sum = &sums_[place - first_block * kRowsPerBlock];
+      if (place + sizeof(uint64_t) <= end && largest < kSaturated && AllSaturated(sum)) {
+        place += sizeof(uint64_t) - 1;
+      } else if (*sum <= largest) {
+        candidates_.push_back(
+            {.position = file_.rows[place], .distance = range.nearest + unit * static_cast<float>(*sum)});
+      }
     }
     largest_unit_ = std::max(largest_unit_, unit);
     if (bounded_ && candidates_.size() >= 2 * n_) Shrink();
