@@ -8,6 +8,9 @@ find_library(LibTorch_C10_LIBRARY NAMES c10 PATH_SUFFIXES lib)
 find_library(LibTorch_CUDA_LIBRARY NAMES torch_cuda PATH_SUFFIXES lib)
 find_library(LibTorch_C10_CUDA_LIBRARY NAMES c10_cuda PATH_SUFFIXES lib)
 
+get_filename_component(_lib_folder "${LibTorch_CPU_LIBRARY}" DIRECTORY)
+file(GLOB LibTorch_OPENMP_LIBRARY ${_lib_folder}/libgomp*.so*)
+
 set(_version_header ${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h)
 if(NOT EXISTS ${_version_header})
   set(_version_header ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include/torch/version.h)
@@ -28,10 +31,17 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   target_include_directories(LibTorch::LibTorch SYSTEM INTERFACE ${LibTorch_INCLUDE_DIR})
   # The CUDA wheel's libtorch_cpu needs CUDA's runtime, which lies beside it at run time (RPATH) but not at link time.
   target_link_options(LibTorch::LibTorch INTERFACE -Wl,--allow-shlib-undefined)
-  # at::parallel_for is a template, which runs on one thread where it is compiled without OpenMP. At run time its
-  # library is LibTorch's own copy (RPATH).
+  target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY})
+  # at::parallel_for is a template, which runs on one thread where it is compiled without OpenMP; its runtime is the one
+  # that came with LibTorch.
   find_package(OpenMP REQUIRED)
-  target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_CPU_LIBRARY} ${LibTorch_C10_LIBRARY} OpenMP::OpenMP_CXX)
+  separate_arguments(_openmp_flags NATIVE_COMMAND "${OpenMP_CXX_FLAGS}")
+  target_compile_options(LibTorch::LibTorch INTERFACE ${_openmp_flags})
+  if(LibTorch_OPENMP_LIBRARY)
+    target_link_libraries(LibTorch::LibTorch INTERFACE ${LibTorch_OPENMP_LIBRARY})
+  else()
+    target_link_libraries(LibTorch::LibTorch INTERFACE OpenMP::OpenMP_CXX)
+  endif()
   if(LibTorch_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY)
     # Nothing names a symbol of it: registering its kernels is what it is linked for.
     target_link_libraries(LibTorch::LibTorch INTERFACE
