@@ -5,8 +5,6 @@
 #include <cmath>
 #include <limits>
 
-#include "memory_store/cpu.h"
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -55,8 +53,6 @@ void PortableSumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std
 #if defined(__x86_64__)
 
 #define MTM_AVX2 __attribute__((target("avx2,fma")))
-
-bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 // Eight levels. What is no number saturates.
 MTM_AVX2 inline __m256i Units8(__m256 levels, __m256 residual, __m256 scale, __m256 smallest,
@@ -130,18 +126,17 @@ DistanceRange RangeOfDistances(std::span<const float> residual, std::span<const 
 }
 
 void FillTables(std::span<const float> residual, std::span<const float> scales, float unit,
-                std::span<uint8_t> tables) {
+                std::span<uint8_t> tables, [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  static const bool has_avx2 = HasAvx2();
-  if (has_avx2) return Avx2FillTables(residual, scales, unit, tables);
+  if (isa >= Isa::kAvx2) return Avx2FillTables(residual, scales, unit, tables);
 #endif
   PortableFillTables(residual, scales, unit, tables);
 }
 
-void SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums) {
+void SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums,
+              [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  static const bool has_avx2 = HasAvx2();
-  if (has_avx2) return Avx2SumCodes(codes, tables, sums);
+  if (isa >= Isa::kAvx2) return Avx2SumCodes(codes, tables, sums);
 #endif
   PortableSumCodes(codes, tables, sums);
 }

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <span>
 
+#include "memory_store/cpu.h"
+
 namespace mtm {
 
 inline constexpr size_t kLevels = 16;
@@ -35,11 +37,12 @@ DistanceRange RangeOfDistances(std::span<const float> residual, std::span<const 
 // tables [head_dim, 16]: of each dimension and level, the squared distance above the dimension's smallest
 // possible, in units. Saturates.
 void FillTables(std::span<const float> residual, std::span<const float> scales, float unit,
-                std::span<uint8_t> tables);
+                std::span<uint8_t> tables, Isa isa = BestIsa());
 
 // sums [rows of whole blocks]: for each row the sum of what the tables [head_dim, 16] say of its codes.
 // Saturates.
-void SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums);
+void SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums,
+              Isa isa = BestIsa());
 
 }  // namespace mtm
 

@@ -4,9 +4,19 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#endif
 
 namespace mtm {
 
+// Instructions that kernels are written for; each comes with all before it.
+enum class Isa {
+  kPortable,
+  kAvx2,    // with FMA and F16C
+  kAvx512,  // F
+  kVnni,    // of AVX-512
+};
+
+#if defined(__x86_64__)
 // Instructions for half floats, and a system that keeps their registers. Clang 14's __builtin_cpu_supports
 // does not know their name.
 inline bool CpuHasF16c() {
@@ -14,9 +24,23 @@ inline bool CpuHasF16c() {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0 &&
          __builtin_cpu_supports("avx");
 }
+#endif
+
+// What this processor has.
+inline Isa BestIsa() {
+#if defined(__x86_64__)
+  static const Isa best = [] {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !CpuHasF16c())
+      return Isa::kPortable;
+    if (!__builtin_cpu_supports("avx512f")) return Isa::kAvx2;
+    return __builtin_cpu_supports("avx512vnni") ? Isa::kVnni : Isa::kAvx512;
+  }();
+  return best;
+#else
+  return Isa::kPortable;
+#endif
+}
 
 }  // namespace mtm
-
-#endif
 
 #endif  // MTM_MEMORY_STORE_CPU_H_

@@ -52,8 +52,6 @@ void PortableDistances(const Number* base, size_t dim, RowAt row_at, const float
 
 #define MTM_AVX2 __attribute__((target("avx2,fma,f16c")))
 
-bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && CpuHasF16c(); }
-
 MTM_AVX2 inline __m256 Load8(const float* row) { return _mm256_loadu_ps(row); }
 MTM_AVX2 inline __m256 Load8(const uint16_t* row) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
@@ -100,8 +98,7 @@ MTM_AVX2 void Avx2Distances(const Number* base, size_t dim, RowAt row_at, const 
 template <typename Number, typename RowAt>
 void Distances(const Number* base, size_t dim, RowAt row_at, const float* query, std::span<float> out) {
 #if defined(__x86_64__)
-  static const bool has_avx2 = HasAvx2();
-  if (has_avx2) return Avx2Distances(base, dim, row_at, query, out);
+  if (BestIsa() >= Isa::kAvx2) return Avx2Distances(base, dim, row_at, query, out);
 #endif
   PortableDistances(base, dim, row_at, query, out);
 }

@@ -16,8 +16,8 @@ namespace mtm {
 // (packed_matrix.h); at::linear and at::gelu, which other devices run, do not promise that.
 class Linear {
  public:
-  // `weight` [n_out, n_in], of any floating type, on the device that will run it; `bias` [n_out] or undefined.
-  // `type` is that of the weights on the CPU; other devices keep float32.
+  // `weight` [n_out, n_in], of any floating type, on the device that will run it; `bias` [n_out] or
+  // undefined. `type` is that of the weights on the CPU; other devices keep float32.
   Linear(const at::Tensor& weight, const at::Tensor& bias, Activation activation = Activation::kNone,
          WeightType type = WeightType::kF32);
 

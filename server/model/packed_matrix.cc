@@ -64,7 +64,9 @@ void Activate(float* row, const float* bias, Activation activation) {
   for (int64_t i = 0; i < kPanelWidth; ++i) row[i] = Gelu(row[i]);
 }
 
-int64_t ThreadGrain(int64_t work) { return std::max<int64_t>(1, kWorkPerThread / std::max<int64_t>(work, 1)); }
+int64_t ThreadGrain(int64_t work) {
+  return std::max<int64_t>(1, kWorkPerThread / std::max<int64_t>(work, 1));
+}
 
 // Inputs in 8 bits: of each row by its own largest.
 struct QuantizedRows {
@@ -83,7 +85,8 @@ QuantizedRows Quantize(const float* x, int64_t n, int64_t n_in, int64_t depth) {
       const float scale = largest / kInt8Levels;
       const float per_scale = scale > 0 ? 1 / scale : 0;
       uint8_t* const to = &rows.numbers[static_cast<size_t>(row * depth)];
-      for (int64_t i = 0; i < n_in; ++i) to[i] = static_cast<uint8_t>(kZeroPoint + Level(from[i] * per_scale));
+      for (int64_t i = 0; i < n_in; ++i)
+        to[i] = static_cast<uint8_t>(kZeroPoint + Level(from[i] * per_scale));
       rows.scales[static_cast<size_t>(row)] = scale;
     }
   });
@@ -142,8 +145,8 @@ void PackedMatrix::PackPanel(int64_t panel, const float* rows) {
   }
   if (type_ == WeightType::kF32) return;
   for (float& x : transposed) x = std::clamp(x, -kLargestHalf, kLargestHalf);
-  FloatToHalf(transposed, {reinterpret_cast<uint16_t*>(packed_.mutable_data_ptr<at::Half>()) + begin,
-                           transposed.size()});
+  FloatToHalf(transposed,
+              {reinterpret_cast<uint16_t*>(packed_.mutable_data_ptr<at::Half>()) + begin, transposed.size()});
 }
 
 void PackedMatrix::PackInt8Panel(int64_t panel, const float* rows) {
@@ -180,7 +183,8 @@ Tensor PackedMatrix::Multiply(const Tensor& x, Activation activation) const {
       for (int64_t panel = begin; panel < end; ++panel) {
         if (type_ == WeightType::kInt8) {
           MultiplyInt8(panel, &quantized.numbers[static_cast<size_t>(first * depth_)],
-                       &quantized.scales[static_cast<size_t>(first)], n_rows, activation, to + first * n_out_);
+                       &quantized.scales[static_cast<size_t>(first)], n_rows, activation,
+                       to + first * n_out_);
         } else {
           MultiplyFloat(panel, from + first * n_in_, n_rows, activation, to + first * n_out_);
         }

@@ -2,10 +2,8 @@
 #include "server/model/panel_kernels.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
-#include "memory_store/cpu.h"
 #include "memory_store/half.h"
 
 #if defined(__x86_64__)
@@ -209,40 +207,32 @@ MTM_VNNI void VnniMultiply(const int8_t* panel, int64_t n_in, const uint8_t* x, 
   MultiplyAll<VnniInt8, VnniInt8::kMaxRows>(panel, n_in, x, n_rows, sums);
 }
 
-bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && CpuHasF16c();
-}
-
-bool HasAvx512() { return __builtin_cpu_supports("avx512f"); }
-
-bool HasVnni() { return HasAvx512() && __builtin_cpu_supports("avx512vnni"); }
-
 #endif
 
 }  // namespace
 
-void MultiplyPanel(const float* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums) {
+void MultiplyPanel(const float* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums,
+                   [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  static const bool has_avx512 = HasAvx512(), has_avx2 = HasAvx2();
-  if (has_avx512) return Avx512Multiply<Avx512Float>(panel, n_in, x, n_rows, sums);
-  if (has_avx2) return Avx2Multiply<Avx2Float>(panel, n_in, x, n_rows, sums);
+  if (isa >= Isa::kAvx512) return Avx512Multiply<Avx512Float>(panel, n_in, x, n_rows, sums);
+  if (isa >= Isa::kAvx2) return Avx2Multiply<Avx2Float>(panel, n_in, x, n_rows, sums);
 #endif
   MultiplyAll<PortableFloat, PortableFloat::kMaxRows>(panel, n_in, x, n_rows, sums);
 }
 
-void MultiplyPanel(const uint16_t* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums) {
+void MultiplyPanel(const uint16_t* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums,
+                   [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  static const bool has_avx512 = HasAvx512(), has_avx2 = HasAvx2();
-  if (has_avx512) return Avx512Multiply<Avx512Half>(panel, n_in, x, n_rows, sums);
-  if (has_avx2) return Avx2Multiply<Avx2Half>(panel, n_in, x, n_rows, sums);
+  if (isa >= Isa::kAvx512) return Avx512Multiply<Avx512Half>(panel, n_in, x, n_rows, sums);
+  if (isa >= Isa::kAvx2) return Avx2Multiply<Avx2Half>(panel, n_in, x, n_rows, sums);
 #endif
   MultiplyAll<PortableHalf, PortableHalf::kMaxRows>(panel, n_in, x, n_rows, sums);
 }
 
-void MultiplyPanel(const int8_t* panel, int64_t n_in, const uint8_t* x, int64_t n_rows, int32_t* sums) {
+void MultiplyPanel(const int8_t* panel, int64_t n_in, const uint8_t* x, int64_t n_rows, int32_t* sums,
+                   [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  static const bool has_vnni = HasVnni();
-  if (has_vnni) return VnniMultiply(panel, n_in, x, n_rows, sums);
+  if (isa >= Isa::kVnni) return VnniMultiply(panel, n_in, x, n_rows, sums);
 #endif
   MultiplyAll<PortableInt8, PortableInt8::kMaxRows>(panel, n_in, x, n_rows, sums);
 }

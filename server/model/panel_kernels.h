@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "memory_store/cpu.h"
+
 namespace mtm {
 
 inline constexpr int64_t kPanelWidth = 48;
@@ -15,13 +17,16 @@ inline constexpr int64_t kInt8Group = 4;  // inputs that are multiplied at once
 // fused multiply-add at a time: a row's sums do not depend on n_rows, nor on the processor where it has
 // fused multiply-adds.
 //   panel [n_in, 48], sums [n_rows, 48]
-void MultiplyPanel(const float* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums);
+void MultiplyPanel(const float* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums,
+                   Isa isa = BestIsa());
 
 // The same with weights as IEEE 754 binary16.
-void MultiplyPanel(const uint16_t* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums);
+void MultiplyPanel(const uint16_t* panel, int64_t n_in, const float* x, int64_t n_rows, float* sums,
+                   Isa isa = BestIsa());
 
 // The same in integers, of inputs in groups of 4: panel [n_in / 4, 48, 4]. Exact.
-void MultiplyPanel(const int8_t* panel, int64_t n_in, const uint8_t* x, int64_t n_rows, int32_t* sums);
+void MultiplyPanel(const int8_t* panel, int64_t n_in, const uint8_t* x, int64_t n_rows, int32_t* sums,
+                   Isa isa = BestIsa());
 
 }  // namespace mtm
 
