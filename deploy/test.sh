@@ -36,9 +36,11 @@ run_tests() (
   shift
   configure "$preset"
   build "$preset"
+  local jobs
+  jobs=$(nproc)  # before the environment says one thread, which nproc heeds
   sanitizer_environment "$preset"
   say "Testing $(build_dir "$preset")/"
-  ctest --test-dir "$repo_root/$(build_dir "$preset")" --output-on-failure -j"$(nproc)" "$@"
+  ctest --test-dir "$repo_root/$(build_dir "$preset")" --output-on-failure -j"$jobs" "$@"
 )
 
 main() {
