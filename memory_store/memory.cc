@@ -34,6 +34,18 @@ std::vector<Neighbour> SearchSegment(const Segment& segment, int layer, int head
 
 }  // namespace
 
+const char* NameOf(WeightType type) {
+  switch (type) {
+    case WeightType::kF32:
+      return "fp32";
+    case WeightType::kF16:
+      return "fp16";
+    case WeightType::kInt8:
+      return "int8";
+  }
+  return "";
+}
+
 Memory::Memory(MemoryInfo info, std::vector<std::shared_ptr<const Segment>> segments)
     : info_(std::move(info)), segments_(std::move(segments)), begins_{0} {
   for (const auto& segment : segments_) begins_.push_back(begins_.back() + segment->n_tokens());

@@ -18,6 +18,16 @@ class Segment;
 // How keys and values are stored.
 enum class DataType { kF32, kF16 };
 
+// How a model's matrices are kept in memory, whatever the checkpoint's types; all else is float32.
+enum class WeightType {
+  kF32,
+  kF16,   // rounded to nearest; products and sums in float32
+  kInt8,  // 127 levels a side, scaled by output; the input of a product in 8 bits too, scaled by row
+};
+
+// fp32, fp16 or int8: in settings, flags and messages.
+const char* NameOf(WeightType type);
+
 // What all versions of a memory have in common. Part of the digest.
 struct MemorySpec {
   std::string model_fingerprint;  // SHA-256, 64 hexadecimal digits
@@ -26,6 +36,7 @@ struct MemorySpec {
   int head_dim = 0;
   std::vector<int32_t> leading;  // token ids run in front of each window and not stored
   DataType dtype = DataType::kF32;
+  WeightType weights = WeightType::kF32;  // of the model while it made them
 
   friend bool operator==(const MemorySpec&, const MemorySpec&) = default;
 };

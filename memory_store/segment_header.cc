@@ -23,13 +23,27 @@ using Json = nlohmann::json;
 constexpr int64_t kMaxInt = std::numeric_limits<int>::max();
 constexpr std::array<std::string_view, 3> kKinds = {"tokens", "keys", "values"};
 
+// fp32 goes without saying.
+absl::StatusOr<WeightType> DecodeWeightType(const Json& header) {
+  if (!header.contains("weights")) return WeightType::kF32;
+  const absl::StatusOr<std::string> name = StringField(header, "weights");
+  if (!name.ok()) return name.status();
+  for (const WeightType type : {WeightType::kF16, WeightType::kInt8}) {
+    if (*name == NameOf(type)) return type;
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("its model's weights were ", ShownField(*name), "; this reader knows fp16 and int8"));
+}
+
 Json SettingsOf(const MemorySpec& spec) {
-  return {{"dtype", spec.dtype == DataType::kF16 ? "F16" : "F32"},
-          {"head_dim", spec.head_dim},
-          {"layers", spec.layers},
-          {"leading", spec.leading},
-          {"model_fingerprint", spec.model_fingerprint},
-          {"n_head", spec.n_head}};
+  Json settings = {{"dtype", spec.dtype == DataType::kF16 ? "F16" : "F32"},
+                   {"head_dim", spec.head_dim},
+                   {"layers", spec.layers},
+                   {"leading", spec.leading},
+                   {"model_fingerprint", spec.model_fingerprint},
+                   {"n_head", spec.n_head}};
+  if (spec.weights != WeightType::kF32) settings["weights"] = NameOf(spec.weights);
+  return settings;
 }
 
 absl::StatusOr<DataType> DecodeDataType(const Json& header) {
@@ -61,12 +75,13 @@ absl::StatusOr<std::vector<int>> IntListField(const Json& header, const char* ke
 absl::StatusOr<MemorySpec> DecodeSpec(const Json& header) {
   absl::StatusOr<std::string> fingerprint = StringField(header, "model_fingerprint");
   const absl::StatusOr<DataType> dtype = DecodeDataType(header);
+  const absl::StatusOr<WeightType> weights = DecodeWeightType(header);
   const absl::StatusOr<int64_t> n_head = IntField(header, "n_head", kMaxInt);
   const absl::StatusOr<int64_t> head_dim = IntField(header, "head_dim", kMaxInt);
   absl::StatusOr<std::vector<int>> layers = IntListField(header, "layers");
   const absl::StatusOr<std::vector<int>> leading = IntListField(header, "leading");
-  for (const absl::Status& status : {fingerprint.status(), dtype.status(), n_head.status(), head_dim.status(),
-                                     layers.status(), leading.status()}) {
+  for (const absl::Status& status : {fingerprint.status(), dtype.status(), weights.status(), n_head.status(),
+                                     head_dim.status(), layers.status(), leading.status()}) {
     if (!status.ok()) return status;
   }
   MemorySpec spec{.model_fingerprint = *std::move(fingerprint),
@@ -74,7 +89,8 @@ absl::StatusOr<MemorySpec> DecodeSpec(const Json& header) {
                   .n_head = static_cast<int>(*n_head),
                   .head_dim = static_cast<int>(*head_dim),
                   .leading = {leading->begin(), leading->end()},
-                  .dtype = *dtype};
+                  .dtype = *dtype,
+                  .weights = *weights};
   if (absl::Status status = CheckSpec(spec); !status.ok()) return absl::DataLossError(status.message());
   return spec;
 }

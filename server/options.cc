@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <limits>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -168,6 +169,16 @@ void AddServe(CLI::App& app, ServeOptions& options) {
       "--metrics-listen", options.metrics_listen,
       "Address and port of /metrics, /healthz and /readyz over HTTP, without tokens or TLS; default: none");
   serve.add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
+  serve
+      .add_option(
+          "--weights", options.weights,
+          "How the model's matrices are kept on the CPU: fp32; fp16, in half the room and time; int8, in a "
+          "quarter")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, WeightType>{{NameOf(WeightType::kF32), WeightType::kF32},
+                                            {NameOf(WeightType::kF16), WeightType::kF16},
+                                            {NameOf(WeightType::kInt8), WeightType::kInt8}}))
+      ->default_str(NameOf(options.weights));
   serve.add_option("--threads", options.threads, "Threads of a forward pass on the CPU; 0: one a core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

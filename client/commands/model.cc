@@ -29,6 +29,7 @@ absl::Status ShowModel(Session& session) {
         model->has_end_of_text_token() ? absl::StrCat("token ", model->end_of_text_token()) : "none"},
        {"memory layers", absl::StrCat(LayersText(model->default_layers()), " unless a request says others")},
        {"device", model->device()},
+       {"weights", WeightsText(model->weight_type())},
        {"server", model->server_version()}},
       session.out_style());
   return absl::OkStatus();

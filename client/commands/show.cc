@@ -46,7 +46,8 @@ std::string FieldList(const v1::Memory& memory, const Style& style) {
       {"created", LocalTime(memory.create_time())},
       {"labels", memory.labels().empty() ? "none" : LabelsText(memory)},
       {"source digest", memory.source_digest()},
-      {"model", memory.model_fingerprint()}};
+      {"model",
+       absl::StrCat(memory.model_fingerprint(), ", ", WeightsText(memory.weight_type()), " weights")}};
   if (memory.state() == v1::Memory::STATE_QUARANTINED) {
     fields[2].second = style.Red(fields[2].second) + ": " + EscapeControl(memory.state_reason());
   }

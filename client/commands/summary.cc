@@ -65,6 +65,19 @@ std::string LayersText(const google::protobuf::RepeatedField<int32_t>& layers) {
   return FormatLayers({layers.data(), static_cast<size_t>(layers.size())});
 }
 
+std::string WeightsText(v1::WeightType weights) {
+  switch (weights) {
+    case v1::WEIGHT_TYPE_F32:
+      return "fp32";
+    case v1::WEIGHT_TYPE_F16:
+      return "fp16";
+    case v1::WEIGHT_TYPE_INT8:
+      return "int8";
+    default:
+      return "unknown";
+  }
+}
+
 std::string UseNames(const v1::AppliedRequest& applied) {
   return absl::StrJoin(applied.memory_uses(), ", ", [](std::string* out, const v1::MemoryUse& use) {
     absl::StrAppend(out, use.memory().substr(0, use.memory().find('@')));

@@ -20,6 +20,8 @@ std::vector<std::string> UseTexts(const v1::AppliedRequest& applied);
 // Ranges of layers: 7-9
 std::string LayersText(const google::protobuf::RepeatedField<int32_t>& layers);
 
+std::string WeightsText(v1::WeightType weights);
+
 // The names alone: cats, dogs
 std::string UseNames(const v1::AppliedRequest& applied);
 

@@ -44,13 +44,13 @@ double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(absl::Now()
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ServeOptions& options) {
   const absl::Time start = absl::Now();
-  auto model = Model::Load(options.model, options.device);
+  auto model = Model::Load(options.model, options.device, options.weights);
   if (!model.ok()) return model.status();
   const ModelConfig& config = (*model)->config();
   spdlog::info(
-      "event=model_loaded model={} fingerprint={} layers={} heads={} context={} device={} seconds={:.3f}",
+      "event=model_loaded model={} fingerprint={} layers={} heads={} context={} device={} weights={} seconds={:.3f}",
       FolderName(options.model), (*model)->fingerprint(), config.n_layer, config.n_head, config.n_ctx,
-      (*model)->device(), SecondsSince(start));
+      (*model)->device(), NameOf((*model)->weight_type()), SecondsSince(start));
   return model;
 }
 

@@ -76,7 +76,8 @@ absl::StatusOr<Work> Plan(const Model& model, const Tokenizer*, MemoryStore& sto
                      .n_head = config.n_head,
                      .head_dim = config.head_dim(),
                      .leading = request.leading,
-                     .dtype = request.dtype},
+                     .dtype = request.dtype,
+                     .weights = model.weight_type()},
             .commit = {.labels = request.labels, .metadata = request.metadata}};
   CutIntoWindows(request.tokens, static_cast<size_t>(config.n_ctx) - request.leading.size(), request.source,
                  work.windows);
@@ -168,6 +169,11 @@ absl::StatusOr<std::shared_ptr<const MemoryRecord>> FindBase(const MemoryStore& 
     return absl::FailedPreconditionError(absl::StrCat(
         "memory ", info.name, " was made by another model, ", info.spec.model_fingerprint.substr(0, 12),
         "...; this server holds ", model.fingerprint().substr(0, 12), "..."));
+  }
+  if (info.spec.weights != model.weight_type()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("memory ", info.name, " was made with ", NameOf(info.spec.weights),
+                     " weights, and would be changed with ", NameOf(model.weight_type()), " ones"));
   }
   return record;
 }

@@ -3,6 +3,7 @@
 // or cached step, all rows from the first changed one in exact mode (METHOD 2 and 4). Products with the
 // weights run over the rows of all sequences together; attention runs for each sequence by itself.
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/core/InferenceMode.h>
@@ -11,6 +12,7 @@
 #include <cmath>
 #include <limits>
 
+#include "server/model/attend_row.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
 #include "server/model/sequence_state.h"
@@ -22,6 +24,9 @@ namespace {
 
 using at::Tensor;
 using SequenceState = Sequence::State;
+
+// Multiplications of scores that are worth a thread.
+constexpr int64_t kAttentionWorkPerThread = 1 << 15;
 
 // A sequence's rows in the batch, at the layer that is being run.
 struct Rows {
@@ -65,11 +70,31 @@ Tensor CausalMask(int first, int n_rows, c10::Device device) {
       .triu_(first + 1);
 }
 
+// The newest row's attention by AttendRow, for tensors on the CPU: as Attend, of one row.
+Tensor AttendLastRow(const Tensor& query, const Tensor& key, const Tensor& value, int end) {
+  const int64_t n_head = query.size(0), dim = query.size(2);
+  const Tensor q = query.contiguous(), out = at::empty({1, n_head * dim}, query.options());
+  const float *const queries = q.const_data_ptr<float>(), *const keys = key.const_data_ptr<float>(),
+                     *const values = value.const_data_ptr<float>();
+  float* const outputs = out.mutable_data_ptr<float>();
+  const auto d = static_cast<size_t>(dim);
+  at::parallel_for(0, n_head, std::max<int64_t>(1, kAttentionWorkPerThread / (end * dim)),
+                   [&](int64_t begin_head, int64_t end_head) {
+                     std::vector<float> scores(static_cast<size_t>(end));
+                     for (int64_t head = begin_head; head < end_head; ++head) {
+                       AttendRow({queries + head * dim, d}, keys + head * key.stride(0),
+                                 values + head * value.stride(0), scores, {outputs + head * dim, d});
+                     }
+                   });
+  return out;
+}
+
 // softmax(Q K^T / sqrt(d) + causal mask) V for rows [first, end) of one sequence. query: [n_head, end -
 // first, head_dim]; key, value: caches, [n_head, capacity, head_dim]. Returns [end - first, n_embd].
 Tensor Attend(const Tensor& query, const Tensor& key, const Tensor& value, int first, int end) {
-  const Tensor k = key.narrow(1, 0, end).unsqueeze(0), v = value.narrow(1, 0, end).unsqueeze(0);
   const bool is_square = first == 0, is_last_row = end - first == 1;
+  if (is_last_row && key.is_cpu()) return AttendLastRow(query, key, value, end);
+  const Tensor k = key.narrow(1, 0, end).unsqueeze(0), v = value.narrow(1, 0, end).unsqueeze(0);
   std::optional<Tensor> mask;
   if (!is_square && !is_last_row) mask = CausalMask(first, end - first, key.device());
   const Tensor out = at::scaled_dot_product_attention(query.unsqueeze(0), k, v, mask, /*dropout_p=*/0.0,
@@ -120,6 +145,42 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
   return Attend(q, layer.key, value, rows.first, end);
 }
 
+// Do all sequences run one row on the CPU, unchanged by a memory in this layer?
+bool AreAllPlainSteps(const std::vector<Rows>& batch, int index) {
+  return std::ranges::all_of(batch, [index](const Rows& rows) {
+    const LayerState& layer = rows.sequence->layers[static_cast<size_t>(index)];
+    return rows.count() == 1 && !layer.memory && layer.key.is_cpu();
+  });
+}
+
+// AttendSequence for sequences of which AreAllPlainSteps holds, all at once. qkv: [n, 3 n_embd].
+Tensor AttendPlainSteps(int index, const std::vector<Rows>& batch, int n_head, const Tensor& qkv) {
+  const int64_t n = qkv.size(0), d = qkv.size(1) / 3, dim = d / n_head;
+  const Tensor out = at::empty({n, d}, qkv.options());
+  const float* const inputs = qkv.const_data_ptr<float>();
+  float* const outputs = out.mutable_data_ptr<float>();
+  int64_t work = 0;
+  for (const Rows& rows : batch) work += rows.end() * dim * n_head;
+  const int64_t grain = std::max<int64_t>(1, kAttentionWorkPerThread * n * n_head / work);
+  at::parallel_for(0, n * n_head, grain, [&](int64_t begin, int64_t end) {
+    std::vector<float> scores;
+    for (int64_t i = begin; i < end; ++i) {
+      const Rows& rows = batch[static_cast<size_t>(i / n_head)];
+      const int64_t head = i % n_head;
+      LayerState& layer = rows.sequence->layers[static_cast<size_t>(index)];
+      float* const keys = layer.key.mutable_data_ptr<float>() + head * layer.key.stride(0);
+      float* const values = layer.value.mutable_data_ptr<float>() + head * layer.value.stride(0);
+      const float* const query = inputs + rows.offset * 3 * d + head * dim;
+      std::copy_n(query + d, dim, keys + rows.first * dim);
+      std::copy_n(query + 2 * d, dim, values + rows.first * dim);
+      scores.resize(static_cast<size_t>(rows.end()));
+      AttendRow({query, static_cast<size_t>(dim)}, keys, values, scores,
+                {outputs + rows.offset * d + head * dim, static_cast<size_t>(dim)});
+    }
+  });
+  return out;
+}
+
 // Attention of all sequences in block `index`; x [rows, n_embd] is the block's input, and becomes the
 // residual rows that go on. Returns the attention's output, [rows, n_embd].
 Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& batch, Tensor& x) {
@@ -127,6 +188,10 @@ Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& 
   const int n_head = weights.config.n_head, d = weights.config.n_embd;
   const bool is_last_layer = index + 1 == weights.config.n_layer;
   const Tensor qkv = block.c_attn(block.ln_1(x));
+  if (AreAllPlainSteps(batch, index)) {
+    for (Rows& rows : batch) rows.sequence->rows_computed[index] = 1;
+    return AttendPlainSteps(index, batch, n_head, qkv);
+  }
   std::vector<Tensor> outputs, residuals;
   for (Rows& rows : batch) {
     const int64_t count = rows.count();

@@ -7,8 +7,8 @@
 
 #include <optional>
 
+#include "memory_store/memory.h"
 #include "server/model/packed_matrix.h"
-#include "server/model/weight_type.h"
 
 namespace mtm {
 

@@ -42,10 +42,14 @@ Tensor View(const TensorView& view, const Checkpoint& checkpoint) {
   return copy;
 }
 
-absl::Status CheckDevice(const std::string& device) {
+absl::Status CheckDevice(const std::string& device, WeightType weights) {
   return TorchToStatus([&] {
     int index = -1;
     if (device == "cpu") return absl::OkStatus();
+    if (weights != WeightType::kF32) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("device \"", device, "\": weights of other types than fp32 are kept on the CPU alone"));
+    }
     if (!absl::StartsWith(device, "cuda:") || !absl::SimpleAtoi(device.substr(5), &index) || index < 0) {
       return absl::InvalidArgumentError(absl::StrCat("device \"", device, "\": expected cpu or cuda:N"));
     }
@@ -65,9 +69,10 @@ void UseHugePages() { setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0); }
 Model::Model(std::unique_ptr<const Weights> weights) : weights_(std::move(weights)) {}
 Model::~Model() = default;
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& folder, const std::string& device) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& folder, const std::string& device,
+                                                   WeightType weights) {
   UseHugePages();
-  if (absl::Status status = CheckDevice(device); !status.ok()) return status;
+  if (absl::Status status = CheckDevice(device, weights); !status.ok()) return status;
   auto checkpoint = Checkpoint::Open(folder);
   if (!checkpoint.ok()) return checkpoint.status();
   std::unique_ptr<Model> model;
@@ -75,7 +80,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
     const c10::InferenceMode inference;
     const c10::Device target{device};
     model.reset(new Model(BuildWeights(
-        checkpoint->config, checkpoint->fingerprint, device,
+        checkpoint->config, checkpoint->fingerprint, device, weights,
         [&](const std::string& name) { return View(checkpoint->tensors.at(name), *checkpoint).to(target); })));
     return absl::OkStatus();
   });
@@ -87,9 +92,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, uint64_t seed,
-                                                     const std::string& device) {
+                                                     const std::string& device, WeightType weights) {
   UseHugePages();
-  if (absl::Status status = CheckDevice(device); !status.ok()) return status;
+  if (absl::Status status = CheckDevice(device, weights); !status.ok()) return status;
   std::unique_ptr<Model> model;
   absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
@@ -101,7 +106,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, 
       Tensor tensor = at::empty(shapes.at(name), at::kFloat).normal_(is_norm_weight ? 1.0 : 0.0, 0.02, generator);
       return tensor.to(c10::Device{device});
     };
-    model.reset(new Model(BuildWeights(config, SeedFingerprint(config, seed), device, source)));
+    model.reset(new Model(BuildWeights(config, SeedFingerprint(config, seed), device, weights, source)));
     return absl::OkStatus();
   });
   if (!status.ok()) return status;
@@ -111,6 +116,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, 
 const ModelConfig& Model::config() const { return weights_->config; }
 const std::string& Model::fingerprint() const { return weights_->fingerprint; }
 const std::string& Model::device() const { return weights_->device_name; }
+WeightType Model::weight_type() const { return weights_->type; }
 int64_t Model::parameter_count() const { return weights_->parameter_count; }
 
 }  // namespace mtm

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "memory_store/memory.h"
 #include "server/model/config.h"
 #include "server/model/memory_use.h"
 
@@ -24,14 +25,17 @@ class Sequence;
 class Model {
  public:
   // A Hugging Face GPT-2 folder: config.json and model.safetensors or its sharded index.
-  // `device` is "cpu" or "cuda:N". NOT_FOUND: a file is missing. INVALID_ARGUMENT: names the field or tensor
-  // at fault. FAILED_PRECONDITION: no such device here.
+  // `device` is "cpu" or "cuda:N"; `weights` other than float32 are the CPU's alone. NOT_FOUND: a file is
+  // missing. INVALID_ARGUMENT: names the field or tensor at fault. FAILED_PRECONDITION: no such device here,
+  // or it does not keep such weights.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::filesystem::path& folder,
-                                                     const std::string& device = "cpu");
+                                                     const std::string& device = "cpu",
+                                                     WeightType weights = WeightType::kF32);
 
   // Random weights (normal, 0.02; seeded) of any shape, made in memory: for benchmarks and tests.
   static absl::StatusOr<std::unique_ptr<Model>> Random(const ModelConfig& config, uint64_t seed,
-                                                       const std::string& device = "cpu");
+                                                       const std::string& device = "cpu",
+                                                       WeightType weights = WeightType::kF32);
   ~Model();
 
   const ModelConfig& config() const;
@@ -39,6 +43,7 @@ class Model {
   // prefix: equal for every way of storing the same weights in the same types.
   const std::string& fingerprint() const;
   const std::string& device() const;
+  WeightType weight_type() const;
   int64_t parameter_count() const;
 
   // Runs the pending tokens of each sequence (at least one in each) and leaves their logits with them. The

@@ -6,11 +6,11 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <vector>
 
 #include "memory_store/half.h"
+#include "server/model/exp.h"
 #include "server/model/panel_kernels.h"
 
 namespace mtm {
@@ -27,24 +27,6 @@ constexpr int64_t kWorkPerThread = 1 << 17;
 constexpr float kLargestHalf = 65504;
 constexpr float kInt8Levels = 127;
 constexpr int kZeroPoint = 128;  // of inputs, which are unsigned
-
-// e^x for x <= 88, to 2 units in the last place; 0 far below.
-inline float Exp(float x) {
-  x = std::max(x, -87.f);
-  // x = n ln 2 + r, |r| <= ln 2 / 2; adding a large number rounds.
-  constexpr float kRounder = 12582912.f;  // 1.5 * 2^23
-  const float n = (x * 1.44269504f + kRounder) - kRounder;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  // Cephes' expf.
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1;
-  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
 
 // x/2 (1 + tanh(u)) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3)
 inline float Gelu(float x) {

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "server/model/weight_type.h"
+#include "memory_store/memory.h"
 
 namespace mtm {
 

@@ -13,8 +13,8 @@ namespace {
 
 class Builder {
  public:
-  Builder(const ModelConfig& config, const std::function<Tensor(const std::string&)>& source)
-      : config_(config), source_(source) {}
+  Builder(const ModelConfig& config, WeightType type, const std::function<Tensor(const std::string&)>& source)
+      : config_(config), type_(type), source_(source) {}
 
   // float32
   Tensor Get(const std::string& name) { return Stored(name).to(at::kFloat); }
@@ -31,7 +31,7 @@ class Builder {
 
   // GPT-2's Conv1D keeps [n_in, n_out].
   Linear Conv1d(const std::string& name, Activation activation = Activation::kNone) {
-    return Linear(Stored(absl::StrCat(name, ".weight")).t(), Stored(absl::StrCat(name, ".bias")), activation);
+    return Linear(Stored(absl::StrCat(name, ".weight")).t(), Stored(absl::StrCat(name, ".bias")), activation, type_);
   }
 
   Block Layer(int layer) {
@@ -48,6 +48,7 @@ class Builder {
 
  private:
   const ModelConfig& config_;
+  const WeightType type_;
   const std::function<Tensor(const std::string&)>& source_;
   int64_t count_ = 0;
 };
@@ -63,17 +64,17 @@ Tensor Model::Weights::Embed(const Tensor& tokens, const Tensor& positions) cons
 }
 
 std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, std::string fingerprint,
-                                                   std::string device_name,
+                                                   std::string device_name, WeightType type,
                                                    const std::function<Tensor(const std::string&)>& source) {
-  Builder builder(config, source);
+  Builder builder(config, type, source);
   const Tensor wte = builder.Stored("wte.weight"), wpe = builder.Stored("wpe.weight");
   std::vector<Block> blocks;
   for (int layer = 0; layer < config.n_layer; ++layer) blocks.push_back(builder.Layer(layer));
   LayerNorm ln_f = builder.Norm("ln_f");
   const c10::Device device(device_name);
   return std::unique_ptr<const Model::Weights>(
-      new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, builder.count(), wte, wpe,
-                         std::move(blocks), std::move(ln_f), Linear(wte, Tensor())});
+      new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, type, builder.count(), wte, wpe,
+                         std::move(blocks), std::move(ln_f), Linear(wte, Tensor(), Activation::kNone, type)});
 }
 
 }  // namespace mtm

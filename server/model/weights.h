@@ -29,12 +29,13 @@ struct Block {
   Linear mlp_c_proj;  // n_inner -> n_embd
 };
 
-// GPT-2 on a device, computed in float32 whatever the checkpoint's types.
+// GPT-2 on a device.
 struct Model::Weights {
   ModelConfig config;
   std::string fingerprint;
   std::string device_name;
   c10::Device device;
+  WeightType type;  // of the blocks' and the head's matrices
   int64_t parameter_count = 0;
 
   at::Tensor wte;  // [vocab_size, n_embd], as stored: gathered rows are converted
@@ -49,7 +50,7 @@ struct Model::Weights {
 
 // Makes weights from a source of named tensors (Checkpoint's names), each of the expected shape and on `device`.
 std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, std::string fingerprint,
-                                                   std::string device_name,
+                                                   std::string device_name, WeightType type,
                                                    const std::function<at::Tensor(const std::string&)>& source);
 
 }  // namespace mtm

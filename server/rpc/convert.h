@@ -18,6 +18,7 @@ namespace mtm {
 // Our structs as messages. `tokenizer` is null for a model without one; then no text is given.
 
 v1::Memory ToProto(const MemoryRecord& record, bool with_versions);
+v1::WeightType ToProto(WeightType weights);
 v1::Usage ToProto(const Usage& usage);
 v1::Timings ToProto(const Timings& timings);
 v1::FinishReason ToProto(FinishReason reason);

@@ -19,6 +19,22 @@ v1::DataType ToProto(DataType dtype) {
   return dtype == DataType::kF16 ? v1::DATA_TYPE_F16 : v1::DATA_TYPE_F32;
 }
 
+}  // namespace
+
+v1::WeightType ToProto(WeightType weights) {
+  switch (weights) {
+    case WeightType::kF32:
+      return v1::WEIGHT_TYPE_F32;
+    case WeightType::kF16:
+      return v1::WEIGHT_TYPE_F16;
+    case WeightType::kInt8:
+      return v1::WEIGHT_TYPE_INT8;
+  }
+  return v1::WEIGHT_TYPE_UNSPECIFIED;
+}
+
+namespace {
+
 v1::Memory::State ToProto(MemoryState state) {
   switch (state) {
     case MemoryState::kOnDisk:
@@ -39,6 +55,7 @@ void FillSpec(const MemorySpec& spec, v1::Memory& proto) {
   proto.set_head_dim(spec.head_dim);
   proto.mutable_leading_token_ids()->Add(spec.leading.begin(), spec.leading.end());
   proto.set_data_type(ToProto(spec.dtype));
+  proto.set_weight_type(ToProto(spec.weights));
 }
 
 v1::MemoryVersion ToProto(const MemoryRecord::Version& version) {

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "server/rpc/convert.h"
 #include "server/rpc/field_errors.h"
 #include "server/rpc/generate.h"
 #include "server/rpc/unary.h"
@@ -52,6 +53,7 @@ v1::Model DescribeModel(const Backend& backend) {
   model.set_has_tokenizer(backend.info.tokenizer != nullptr);
   if (config.end_of_text) model.set_end_of_text_token(*config.end_of_text);
   model.set_device(backend.model.device());
+  model.set_weight_type(ToProto(backend.model.weight_type()));
   for (int layer : config.default_layers()) model.add_default_layers(layer);
   model.set_server_version(MTM_VERSION);
   return model;

@@ -170,6 +170,17 @@ TEST_F(MakeMemoryTest, AnotherModelsMemoryCannotBeAppendedTo) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("another model"));
 }
 
+TEST_F(MakeMemoryTest, AMemoryMadeWithOtherWeightsCannotBeAppendedTo) {
+  const auto rounded = Model::Load(MTM_TESTDATA "/golden/tiny", "cpu", WeightType::kInt8).value();
+  const auto made = MakeMemory(*rounded, *store_, Request("m", 10));
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ((*made)->spec().weights, WeightType::kInt8);
+  const absl::Status status = Change(AppendRequest{.memory = "m", .tokens = {1}}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("made with int8 weights, and would be changed with fp32"));
+}
+
 TEST_F(MakeMemoryTest, AChangeThatWasOvertakenIsAborted) {
   Remember("m", 100);
   const auto step = [&](Sequence& sequence) {

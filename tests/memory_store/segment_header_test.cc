@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <limits>
+#include <set>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -53,6 +54,23 @@ TEST_P(SegmentHeaderTest, IsReadBack) {
     EXPECT_EQ(decoded->sections[i].Describe(), layout_.sections[i].Describe());
     EXPECT_EQ(decoded->sections[i].offset, layout_.sections[i].offset);
     EXPECT_EQ(decoded->sections[i].size, layout_.sections[i].size);
+  }
+}
+
+TEST_P(SegmentHeaderTest, RoundedWeightsAreSaidAndChangeTheDigest) {
+  EXPECT_FALSE(header_.contains("weights"));
+  std::set<std::string> digests = {VersionDigest(layout_.spec, windows_)};
+  for (const WeightType type : {WeightType::kF16, WeightType::kInt8}) {
+    MemorySpec spec = layout_.spec;
+    spec.weights = type;
+    const SegmentLayout layout = LayOut(spec, windows_);
+    const Json header = Json::parse(EncodeHead(layout).substr(kPreambleSize));
+    EXPECT_EQ(header["weights"], NameOf(type));
+    const std::string head = EncodeHead(layout);
+    const auto decoded = DecodeHead(std::as_bytes(std::span(head)));
+    ASSERT_TRUE(decoded.ok()) << decoded.status();
+    EXPECT_EQ(decoded->spec, spec);
+    EXPECT_TRUE(digests.insert(VersionDigest(spec, windows_)).second);
   }
 }
 
@@ -109,6 +127,9 @@ TEST_P(SegmentHeaderTest, WhatThisReaderDoesNotKnowIsRefusedUnlessOptional) {
   ExpectRefused("/dtype", "Q8\n", "'Q8\\n'; this reader reads F32 and F16",
                 absl::StatusCode::kFailedPrecondition);
   ExpectRefused("/dtype", 8, "'dtype'");
+  ExpectRefused("/weights", "int4", "'int4'; this reader knows fp16 and int8",
+                absl::StatusCode::kFailedPrecondition);
+  ExpectRefused("/weights", 8, "'weights'");
   Json header = header_;
   header["sections"].push_back({{"kind", "hash"}, {"layer", 2}, {"offset", layout_.data_size}, {"size", 0}});
   const absl::Status status = Decode(header.dump()).status();

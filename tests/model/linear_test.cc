@@ -40,18 +40,25 @@ struct Shape {
   int64_t n_in, n_out;
 };
 
-// Each row alone against batches of each size, which start at row 0 or end at the last row.
+constexpr WeightType kWeightTypes[] = {WeightType::kF32, WeightType::kF16, WeightType::kInt8};
+
+// Batches of each size, which start at row 0 or end at the last row, against all rows, whatever the weights
+// are.
 void ExpectRowsIndependent(const Shape& shape, const std::vector<int>& sizes,
                            Activation activation = Activation::kNone) {
   const c10::InferenceMode inference;
-  const Linear linear(Random({shape.n_out, shape.n_in}, 0.02f), Random({shape.n_out}, 0.02f), activation);
-  const Tensor x = Random({kMaxRows, shape.n_in}, 1), all = linear(x);
-  for (const int n_rows : sizes) {
-    EXPECT_TRUE(SameBits(linear(x.narrow(0, 0, n_rows)), all.narrow(0, 0, n_rows)))
-        << shape.n_in << " -> " << shape.n_out << ", first " << n_rows << " rows";
-    const int first = kMaxRows - n_rows;
-    EXPECT_TRUE(SameBits(linear(x.narrow(0, first, n_rows)), all.narrow(0, first, n_rows)))
-        << shape.n_in << " -> " << shape.n_out << ", last " << n_rows << " rows";
+  const Tensor weight = Random({shape.n_out, shape.n_in}, 0.02f), bias = Random({shape.n_out}, 0.02f);
+  const Tensor x = Random({kMaxRows, shape.n_in}, 1);
+  for (const WeightType type : kWeightTypes) {
+    const Linear linear(weight, bias, activation, type);
+    const Tensor all = linear(x);
+    for (const int n_rows : sizes) {
+      EXPECT_TRUE(SameBits(linear(x.narrow(0, 0, n_rows)), all.narrow(0, 0, n_rows)))
+          << NameOf(type) << ": " << shape.n_in << " -> " << shape.n_out << ", first " << n_rows << " rows";
+      const int first = kMaxRows - n_rows;
+      EXPECT_TRUE(SameBits(linear(x.narrow(0, first, n_rows)), all.narrow(0, first, n_rows)))
+          << NameOf(type) << ": " << shape.n_in << " -> " << shape.n_out << ", last " << n_rows << " rows";
+    }
   }
 }
 
@@ -152,6 +159,42 @@ TEST(LinearTest, TheProductIsRight) {
     // As checkpoints have it: a transposed view.
     EXPECT_LT((Linear(weight.t().contiguous().t(), bias)(x) - expected - bias).abs().max().item().toDouble(),
               1e-4);
+  }
+}
+
+// To nearest: no weight or input is off by more than half a unit.
+TEST(LinearTest, ProductsOfRoundedWeightsAreOffByTheRoundingAlone) {
+  const c10::InferenceMode inference;
+  for (const int64_t n_in : {1, 3, 33, 256}) {
+    const Tensor weight = Random({50, n_in}, 1), bias = Random({50}, 1), x = Random({9, n_in}, 1);
+    const Tensor exact = x.to(at::kDouble).matmul(weight.to(at::kDouble).t()) + bias;
+    const Tensor magnitude = x.abs().matmul(weight.abs().t());
+    const Tensor halves = Linear(weight, bias, Activation::kNone, WeightType::kF16)(x);
+    EXPECT_TRUE(((halves - exact).abs() <= magnitude / 2048 + 1e-5).all().item().toBool()) << n_in;
+
+    const Tensor unit_w = std::get<0>(weight.abs().max(1)) / 127, unit_x = std::get<0>(x.abs().max(1)) / 127;
+    const Tensor bound =
+        0.5 * (x.abs().sum(1).unsqueeze(1) * unit_w + unit_x.unsqueeze(1) * weight.abs().sum(1)) +
+        0.25 * static_cast<double>(n_in) * unit_x.unsqueeze(1) * unit_w;
+    const Tensor integers = Linear(weight, bias, Activation::kNone, WeightType::kInt8)(x);
+    EXPECT_TRUE(((integers - exact).abs() <= 1.001 * bound + 1e-5).all().item().toBool()) << n_in;
+  }
+}
+
+TEST(LinearTest, AHalfDoesNotOverflowAndRowsOfZerosGiveTheBias) {
+  const c10::InferenceMode inference;
+  const Tensor weight = at::full({2, 3}, 1e6f, at::kFloat), bias = Random({2}, 1);
+  const Tensor halves =
+      Linear(weight, Tensor(), Activation::kNone, WeightType::kF16)(at::ones({1, 3}, at::kFloat));
+  EXPECT_TRUE(SameBits(halves, at::full({1, 2}, 3 * 65504.f, at::kFloat)));
+  for (const WeightType type : kWeightTypes) {
+    EXPECT_TRUE(SameBits(Linear(weight, bias, Activation::kNone, type)(at::zeros({1, 3}, at::kFloat)),
+                         bias.unsqueeze(0)))
+        << NameOf(type);
+    EXPECT_TRUE(SameBits(
+        Linear(at::zeros({2, 3}, at::kFloat), bias, Activation::kNone, type)(at::ones({1, 3}, at::kFloat)),
+        bias.unsqueeze(0)))
+        << NameOf(type);
   }
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ways of storing one set of weights: what they share, fingerprint and logits, and what tells them apart.
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -153,6 +155,33 @@ TEST(LoadTest, ADeviceThatIsNoneIsRefused) {
   }
   EXPECT_EQ(Model::Load(folder.path(), "cuda:63").status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(Model::Load(folder.path(), "cpu").ok());
+}
+
+// Logits of rounded weights are near those of the checkpoint's, and not the same.
+TEST(LoadTest, WeightsAreKeptAsAskedForOnTheCpuAlone) {
+  const TemporaryFolder folder;
+  WriteModelFolder(folder.path(), ConfigJson(kShape), Stored("F32"));
+  const auto logits = [&](WeightType type) {
+    const auto model = Model::Load(folder.path(), "cpu", type).value();
+    EXPECT_EQ(model->weight_type(), type);
+    Sequence sequence(*model, {.capacity = 6});
+    sequence.Append(std::vector<int32_t>{3, 12, 0, 7, 7});
+    Sequence* const batch[] = {&sequence};
+    EXPECT_TRUE(model->Step(batch).ok());
+    return std::vector<float>(sequence.logits().begin(), sequence.logits().end());
+  };
+  const std::vector<float> exact = logits(WeightType::kF32);
+  const auto [least, most] = std::ranges::minmax(exact);
+  for (const auto& [type, allowed] :
+       {std::pair(WeightType::kF16, 0.002f), std::pair(WeightType::kInt8, 0.05f)}) {
+    const std::vector<float> rounded = logits(type);
+    float largest = 0;
+    for (size_t i = 0; i < exact.size(); ++i) largest = std::max(largest, std::abs(exact[i] - rounded[i]));
+    EXPECT_GT(largest, 0) << NameOf(type);
+    EXPECT_LT(largest, allowed * (most - least)) << NameOf(type);
+    EXPECT_EQ(Model::Load(folder.path(), "cuda:0", type).status().code(),
+              absl::StatusCode::kFailedPrecondition);
+  }
 }
 
 TEST(LoadTest, RandomWeightsComeFromTheirSeed) {

@@ -30,6 +30,7 @@ def setUpModule():
     from mtm.v1 import inference_service_pb2_grpc as inference_grpc
     from mtm.v1 import memory_service_pb2 as memory_pb
     from mtm.v1 import memory_service_pb2_grpc as memory_grpc
+    from mtm.v1 import model_pb2
     model = server_process.write_model(folder / "small")
 
 
@@ -158,6 +159,24 @@ class ProcessTest(FolderTest):
             result = run("serve", "--model", model, "--store", self.folder / "store", *arguments)
             self.assertEqual(result.returncode, 2, arguments)
 
+    def test_a_memory_says_how_the_weights_that_made_it_were_kept(self):
+        with server_process.Server(self.folder, model, "--weights", "int8") as server:
+            self.create(server, "cats")
+            self.assertIn("weights=int8", server.log())
+            self.assertEqual(self.weights_of(server), (model_pb2.WEIGHT_TYPE_INT8,) * 2)
+        with server_process.Server(self.folder, model) as server:  # others may use it
+            self.assertEqual(self.weights_of(server), (model_pb2.WEIGHT_TYPE_F32, model_pb2.WEIGHT_TYPE_INT8))
+            reply = inference_grpc.InferenceServiceStub(server.channel).Generate(
+                v1.GenerateRequest(prompt="Cats", memory_uses=[v1.MemoryUse(memory="cats")],
+                                   parameters=v1.GenerationParameters(max_tokens=1)))
+            self.assertEqual(len(reply.samples), 1)
+
+    @staticmethod
+    def weights_of(server):
+        served = inference_grpc.InferenceServiceStub(server.channel).GetModel(v1.GetModelRequest())
+        memory = memory_grpc.MemoryServiceStub(server.channel).GetMemory(memory_pb.GetMemoryRequest(name="cats"))
+        return served.weight_type, memory.weight_type
+
     def test_a_second_server_may_read_along(self):
         with server_process.Server(self.folder, model) as server:
             self.create(server, "cats")
@@ -190,14 +209,15 @@ class ProcessTest(FolderTest):
             self.assertRegex(server.log(), r"event=store_opened memories=2 quarantined=1 ")
 
     def test_exit_codes(self):
-        for arguments in ([], ["serve"], ["no-such-command"], ["serve", "--threads", "x"],
+        for arguments in ([], ["serve"], ["no-such-command"], ["serve", "--threads", "x"], ["serve", "--model", "x", "--store", "y", "--weights", "fp64"],
                           ["serve", "--model", "x", "--store", "y", "--log-level", "loud"]):
             result = run(*arguments)
             self.assertEqual(result.returncode, 2, arguments)
             self.assertRegex(result.stderr, r"^mtm_server: [^\n]+\n$")
         store = self.folder / "store"
         for arguments in (["--model", "nowhere"], ["--model", model, "--device", "cuda:77"],
-                          ["--model", model, "--device", "tpu"], ["--model", model, "--listen", "127.0.0.1:99999"],
+                          ["--model", model, "--device", "tpu"],
+                          ["--model", model, "--device", "cuda:0", "--weights", "fp16"], ["--model", model, "--listen", "127.0.0.1:99999"],
                           ["--model", model, "--port-file", "/no/such/folder/port", "--listen", "127.0.0.1:0"]):
             result = run("serve", "--store", store, "--log-level", "off", *arguments)
             self.assertEqual(result.returncode, 1, arguments)

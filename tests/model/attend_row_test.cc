@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each set of instructions that this processor has, against the equation in double.
+#include "server/model/attend_row.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "server/model/exp.h"
+
+namespace mtm {
+namespace {
+
+std::vector<float> Random(size_t n, float scale, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> numbers(n);
+  for (float& x : numbers) x = normal(random);
+  return numbers;
+}
+
+std::vector<double> Expected(const std::vector<float>& query, const std::vector<float>& keys,
+                             const std::vector<float>& values, size_t n) {
+  const size_t dim = query.size();
+  std::vector<double> scores(n), out(dim);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < dim; ++j) scores[i] += double{query[j]} * keys[i * dim + j];
+    scores[i] /= std::sqrt(static_cast<double>(dim));
+  }
+  const double largest = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (double& score : scores) sum += score = std::exp(score - largest);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < dim; ++j) out[j] += scores[i] / sum * values[i * dim + j];
+  }
+  return out;
+}
+
+TEST(AttendRowTest, IsTheEquation) {
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+    if (isa > BestIsa()) continue;
+    for (const size_t dim : {1u, 5u, 16u, 24u, 64u, 100u, 128u}) {
+      for (const size_t n : {1u, 2u, 15u, 16u, 33u, 700u}) {
+        for (const float sharp : {0.1f, 3.f, 100.f}) {
+          const std::vector<float> query = Random(dim, sharp, 1), keys = Random(n * dim, 1, 2),
+                                   values = Random(n * dim, 1, 3);
+          std::vector<float> scores(n), out(dim, NAN);
+          AttendRow(query, keys.data(), values.data(), scores, out, isa);
+          const std::vector<double> expected = Expected(query, keys, values, n);
+          for (size_t j = 0; j < dim; ++j) {
+            // A score is off by its size times a float's unit, and so is its weight.
+            ASSERT_NEAR(out[j], expected[j], 2e-6 * (1 + 10 * sharp))
+                << dim << " " << n << " " << sharp << " " << int(isa);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(AttendRowTest, WhatIsNoNumberStaysNone) {
+  const std::vector<float> query = {1}, keys = {1, NAN, 2}, values = {1, 2, 3};
+  std::vector<float> scores(3), out(1);
+  AttendRow(query, keys.data(), values.data(), scores, out);
+  EXPECT_TRUE(std::isnan(out[0]));
+}
+
+TEST(ExpTest, IsRightToTwoUnits) {
+  for (float x = -87; x <= 88; x += 0.0173f) {
+    const double expected = std::exp(double{x});
+    EXPECT_NEAR(Exp(x), expected, 2.5e-7 * expected) << x;
+  }
+  EXPECT_EQ(Exp(0), 1);
+  EXPECT_LT(Exp(-1000), 1e-37f);
+  EXPECT_TRUE(std::isnan(Exp(NAN)));
+}
+
+}  // namespace
+}  // namespace mtm
