@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ListMemories, GetMemory and WatchMemories.
+#include <atomic>
 #include <map>
 #include <set>
 #include <thread>
@@ -36,7 +37,7 @@ class ListRpcTest : public MemoriesFixture {
   }
 
  private:
-  int32_t next_id_ = 0;
+  std::atomic<int32_t> next_id_ = 0;
 };
 
 TEST_F(ListRpcTest, PagesHaveEveryMemoryOnceByName) {

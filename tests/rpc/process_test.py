@@ -22,7 +22,7 @@ REFERENCE = server_process.SOURCE.parent / "shared/reference/positive_cat_init_t
 
 
 def setUpModule():
-    global model, v1, memory_pb, inference_grpc, memory_grpc, health_pb, health_grpc
+    global model, v1, memory_pb, inference_grpc, memory_grpc, model_pb2, health_pb, health_grpc
     folder = server_process.module_folder()
     from grpc.health.v1 import health_pb2 as health_pb
     from grpc.health.v1 import health_pb2_grpc as health_grpc
