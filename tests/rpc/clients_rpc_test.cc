@@ -74,34 +74,31 @@ class ClientsRpcTest : public testing::Test {
   std::vector<std::thread> threads_;
 };
 
-// Takes the only place until it goes.
+// Takes the only place until it goes: by a call without a stream, which has no reader to rest for.
 class Holder {
  public:
-  Holder(v1::InferenceService::Stub& stub, const v1::GenerateRequest& request, const std::string& token) {
+  Holder(TestServer& server, const v1::GenerateRequest& request, const std::string& token) {
     context_.AddMetadata("authorization", "Bearer " + token);
-    reader_ = stub.StreamGenerate(&context_, request);
-    v1::StreamGenerateResponse event;
-    for (int i = 0; i < 2; ++i) EXPECT_TRUE(reader_->Read(&event));  // what was applied, and a token
-    reading_ = std::thread([this] {
-      for (v1::StreamGenerateResponse next; reader_->Read(&next);) {
-      }
+    calling_ = std::thread([this, &server, request] {
+      v1::GenerateResponse response;
+      EXPECT_EQ(server.inference().Generate(&context_, request, &response).error_code(),
+                grpc::StatusCode::CANCELLED);
     });
+    while (server.server().backend().engine.stats().running_sequences == 0) std::this_thread::yield();
   }
   ~Holder() {
     context_.TryCancel();
-    reading_.join();
-    reader_->Finish();
+    calling_.join();
   }
 
  private:
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<v1::StreamGenerateResponse>> reader_;
-  std::thread reading_;
+  std::thread calling_;
 };
 
 TEST_F(ClientsRpcTest, ALaterClientDoesNotStandBehindAllOfAnothersRequests) {
   {
-    const Holder holder(server_->inference(), Request(100'000), "holder");
+    Holder holder(*server_, Request(100'000), "holder");
     for (int i = 0; i < 6; ++i) Start("a", Request());
     WaitForLine(6);
     Start("b", Request());
@@ -114,7 +111,7 @@ TEST_F(ClientsRpcTest, ALaterClientDoesNotStandBehindAllOfAnothersRequests) {
 
 TEST_F(ClientsRpcTest, OneClientsFloodRefusesNobodyElse) {
   Restart({.max_sequences = 1, .max_client_requests = 3});
-  const Holder holder(server_->inference(), Request(100'000), "holder");
+  Holder holder(*server_, Request(100'000), "holder");
   for (int i = 0; i < 3; ++i) Start("a", Request());
   WaitForLine(3);
   const grpc::Status refused = Generate("a", Request());
@@ -131,7 +128,7 @@ TEST_F(ClientsRpcTest, WhatCannotBeServedInTimeIsRefusedAtOnce) {
   EXPECT_TRUE(Generate("b", Request(kTokens)).ok());
   const auto one = std::chrono::ceil<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
   {
-    const Holder holder(server_->inference(), Request(100'000), "holder");
+    Holder holder(*server_, Request(100'000), "holder");
     for (int i = 0; i < 12; ++i) Start("a", Request(kTokens));
     WaitForLine(12);
   }
@@ -146,7 +143,7 @@ TEST_F(ClientsRpcTest, WithoutTokensConnectionsOfThisHostAreClients) {
   options.engine.limits = {.max_sequences = 1, .max_client_requests = 1};
   TestServer server(TinyModel(), nullptr, *store_, options);
   const auto other = v1::InferenceService::NewStub(server.NewChannel());
-  const Holder holder(server.inference(), Request(100'000), "");
+  Holder holder(server, Request(100'000), "");
   v1::GenerateResponse response;
   EXPECT_EQ(server.Generate(Request(), response).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   grpc::ClientContext context;
