@@ -144,19 +144,22 @@ struct Probes {
   double recall = 0;
 };
 
-// As few lists as the target takes, give or take a tenth.
+// As few lists as the target takes, give or take a tenth; or as many as find more, where it is the codes that
+// miss some.
 Probes ChooseProbes(const RecallMeter& meter, const InvertedFile& file,
                     const std::vector<uint32_t>& list_of_row, double target) {
   const std::vector<double> of_lists = meter.OfLists(file.centroids, list_of_row);
   const auto n_list = static_cast<int>(of_lists.size()) - 1;
   Probes probes;
   while (probes.n_probe < n_list && of_lists[static_cast<size_t>(probes.n_probe)] < target) ++probes.n_probe;
-  for (;;) {
-    probes.recall = Recall(meter, file, probes.n_probe);
-    // Where the lists have all neighbours, it is the codes that miss some.
-    if (probes.recall >= target || of_lists[static_cast<size_t>(probes.n_probe)] >= 1) return probes;
-    probes.n_probe = std::min(n_list, probes.n_probe + std::max(1, probes.n_probe / 10));
+  probes.recall = Recall(meter, file, probes.n_probe);
+  while (probes.recall < target && probes.n_probe < n_list) {
+    Probes more{.n_probe = std::min(n_list, probes.n_probe + std::max(1, probes.n_probe / 10))};
+    more.recall = Recall(meter, file, more.n_probe);
+    if (more.recall <= probes.recall) break;
+    probes = more;
   }
+  return probes;
 }
 
 // Builds and writes the inverted file of one (layer, head).

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What an approximate index finds of the nearest keys of the demo model: makes a memory of made-up passages, asks
 held-out questions of a server with the index and of one on the same store that searches exactly, and compares the
@@ -41,7 +41,7 @@ def text_of(tokens):
     """About as many tokens: a passage has some 80."""
     maker = passages.PassageMaker(7)
     parts, size = [], 0
-    while size < 3.4 * tokens:
+    while size < 3.9 * tokens:
         parts.append(maker.passage(6).text())
         size += len(parts[-1])
     return "\n".join(parts)
