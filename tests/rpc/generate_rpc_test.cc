@@ -353,7 +353,8 @@ TEST_F(GenerateRpcTest, TheModelIsDescribed) {
   model.clear_parameter_count();
   EXPECT_EQ(model.DebugString(), FromText<v1::Model>(R"(
       name: "test" layer_count: 4 head_count: 2 embedding_dim: 16 context_length: 64 vocabulary_size: 50257
-      has_tokenizer: true end_of_text_token: 50256 device: "cpu" default_layers: 3)")
+      has_tokenizer: true end_of_text_token: 50256 device: "cpu" default_layers: 3
+      weight_type: WEIGHT_TYPE_F32)")
                                      .DebugString());
 }
 
