@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // remember, append, forget, rollback, copy, wait.
+#include <unistd.h>
+
+#include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/client/command_fixture.h"
@@ -16,12 +20,18 @@ using ::testing::HasSubstr;
 class WriteCommandTest : public CommandTest {
  protected:
   std::string File(const std::string& name, const std::string& text) {
-    const std::string path = testing::TempDir() + "/" + name;
-    std::ofstream(path) << text;
-    return path;
+    std::filesystem::create_directories(folder_);
+    std::ofstream(folder_ / name) << text;
+    return folder_ / name;
   }
+  ~WriteCommandTest() override { std::filesystem::remove_all(folder_); }
 
   v1::CreateMemoryRequest::Spec spec() { return state().last<v1::CreateMemoryRequest::Spec>(); }
+
+ private:
+  // Of this process: tests run beside one another.
+  const std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) / absl::StrCat("mtm_write_command_test.", getpid());
 };
 
 TEST_F(WriteCommandTest, RemembersWithEveryOption) {

@@ -105,7 +105,8 @@ TEST_F(ClientsRpcTest, ALaterClientDoesNotStandBehindAllOfAnothersRequests) {
     WaitForLine(7);
   }
   std::vector<std::string> order;
-  for (int i = 0; i < 4; ++i) order.push_back(server_->records().Take("Generate").principal);  // the holder's too
+  for (int i = 0; i < 4; ++i)
+    order.push_back(server_->records().Take("Generate").principal);  // the holder's too
   EXPECT_THAT(order, Contains("b"));
 }
 
