@@ -44,28 +44,31 @@ template <size_t kWidth>
   std::copy(lanes, lanes + kWidth, out);
 }
 
-[[gnu::always_inline]] inline void AttendRowHere(std::span<const float> query, const float* keys,
-                                                 const float* values, std::span<float> scores,
-                                                 std::span<float> out) {
-  const size_t n = scores.size(), dim = query.size();
+[[gnu::always_inline]] inline void RowAttentionHere(std::span<const float> query, const float* keys,
+                                                    std::span<float> attention) {
+  const size_t n = attention.size(), dim = query.size();
   const float scale = 1 / std::sqrt(static_cast<float>(dim));
-  for (size_t i = 0; i < n; ++i) scores[i] = Dot(query.data(), keys + i * dim, dim) * scale;
+  for (size_t i = 0; i < n; ++i) attention[i] = Dot(query.data(), keys + i * dim, dim) * scale;
 
-  const float largest = *std::max_element(scores.begin(), scores.end());
-  for (size_t i = 0; i < n; ++i) scores[i] = Exp(scores[i] - largest);
+  const float largest = *std::max_element(attention.begin(), attention.end());
+  for (size_t i = 0; i < n; ++i) attention[i] = Exp(attention[i] - largest);
   float lanes[kLanes] = {};
   const size_t whole = n / kLanes * kLanes;
   for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t j = 0; j < kLanes; ++j) lanes[j] += scores[i + j];
+    for (size_t j = 0; j < kLanes; ++j) lanes[j] += attention[i + j];
   }
   float sum = Sum(lanes);
-  for (size_t i = whole; i < n; ++i) sum += scores[i];
+  for (size_t i = whole; i < n; ++i) sum += attention[i];
+  for (size_t i = 0; i < n; ++i) attention[i] /= sum;
+}
 
+[[gnu::always_inline]] inline void AttendValuesHere(std::span<const float> attention, const float* values,
+                                                    std::span<float> out) {
+  const size_t dim = out.size();
   size_t at = 0;
-  for (; at + 64 <= dim; at += 64) WeightedSum<64>(scores, values + at, dim, &out[at]);
-  for (; at + 16 <= dim; at += 16) WeightedSum<16>(scores, values + at, dim, &out[at]);
-  for (; at < dim; ++at) WeightedSum<1>(scores, values + at, dim, &out[at]);
-  for (float& x : out) x /= sum;
+  for (; at + 64 <= dim; at += 64) WeightedSum<64>(attention, values + at, dim, &out[at]);
+  for (; at + 16 <= dim; at += 16) WeightedSum<16>(attention, values + at, dim, &out[at]);
+  for (; at < dim; ++at) WeightedSum<1>(attention, values + at, dim, &out[at]);
 }
 
 #if defined(__x86_64__)
@@ -73,27 +76,42 @@ template <size_t kWidth>
 #define MTM_AVX2 __attribute__((target("avx2,fma")))
 #define MTM_AVX512 __attribute__((target("avx512f,prefer-vector-width=512")))
 
-MTM_AVX2 void Avx2AttendRow(std::span<const float> query, const float* keys, const float* values,
-                            std::span<float> scores, std::span<float> out) {
-  AttendRowHere(query, keys, values, scores, out);
+MTM_AVX2 void Avx2RowAttention(std::span<const float> query, const float* keys, std::span<float> attention) {
+  RowAttentionHere(query, keys, attention);
+}
+MTM_AVX512 void Avx512RowAttention(std::span<const float> query, const float* keys,
+                                   std::span<float> attention) {
+  RowAttentionHere(query, keys, attention);
 }
 
-MTM_AVX512 void Avx512AttendRow(std::span<const float> query, const float* keys, const float* values,
-                                std::span<float> scores, std::span<float> out) {
-  AttendRowHere(query, keys, values, scores, out);
+MTM_AVX2 void Avx2AttendValues(std::span<const float> attention, const float* values, std::span<float> out) {
+  AttendValuesHere(attention, values, out);
+}
+MTM_AVX512 void Avx512AttendValues(std::span<const float> attention, const float* values,
+                                   std::span<float> out) {
+  AttendValuesHere(attention, values, out);
 }
 
 #endif
 
 }  // namespace
 
-void AttendRow(std::span<const float> query, const float* keys, const float* values, std::span<float> scores,
-               std::span<float> out, [[maybe_unused]] Isa isa) {
+void RowAttention(std::span<const float> query, const float* keys, std::span<float> attention,
+                  [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  if (isa >= Isa::kAvx512) return Avx512AttendRow(query, keys, values, scores, out);
-  if (isa >= Isa::kAvx2) return Avx2AttendRow(query, keys, values, scores, out);
+  if (isa >= Isa::kAvx512) return Avx512RowAttention(query, keys, attention);
+  if (isa >= Isa::kAvx2) return Avx2RowAttention(query, keys, attention);
 #endif
-  AttendRowHere(query, keys, values, scores, out);
+  RowAttentionHere(query, keys, attention);
+}
+
+void AttendValues(std::span<const float> attention, const float* values, std::span<float> out,
+                  [[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+  if (isa >= Isa::kAvx512) return Avx512AttendValues(attention, values, out);
+  if (isa >= Isa::kAvx2) return Avx2AttendValues(attention, values, out);
+#endif
+  AttendValuesHere(attention, values, out);
 }
 
 }  // namespace mtm

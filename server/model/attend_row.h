@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of a decode step: one query a head. Reads each key and value once, in order.
+// Attention of a decode step: one query a head. Reads each key and each value once, in order.
 #ifndef MTM_SERVER_MODEL_ATTEND_ROW_H_
 #define MTM_SERVER_MODEL_ATTEND_ROW_H_
 
@@ -10,10 +10,13 @@
 
 namespace mtm {
 
-// softmax(q K^T / sqrt(dim)) V of one head. query, out [dim]; keys, values [n, dim]; scores [n] is scratch. n
-// >= 1.
-void AttendRow(std::span<const float> query, const float* keys, const float* values, std::span<float> scores,
-               std::span<float> out, Isa isa = BestIsa());
+// softmax(q K^T / sqrt(dim)) of one head, into `attention` [n]. query [dim]; keys [n, dim]. n >= 1.
+void RowAttention(std::span<const float> query, const float* keys, std::span<float> attention,
+                  Isa isa = BestIsa());
+
+// attention V: attention [n]; values [n, dim]; out [dim].
+void AttendValues(std::span<const float> attention, const float* values, std::span<float> out,
+                  Isa isa = BestIsa());
 
 }  // namespace mtm
 

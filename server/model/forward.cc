@@ -70,22 +70,46 @@ Tensor CausalMask(int first, int n_rows, c10::Device device) {
       .triu_(first + 1);
 }
 
-// The newest row's attention by AttendRow, for tensors on the CPU: as Attend, of one row.
+// Calls function(head) for all heads, of `work` multiplications each.
+template <typename Function>
+void ForEachHead(int64_t n_heads, int64_t work, Function function) {
+  at::parallel_for(0, n_heads, std::max<int64_t>(1, kAttentionWorkPerThread / work),
+                   [&function](int64_t begin, int64_t end) {
+                     for (int64_t head = begin; head < end; ++head) function(head);
+                   });
+}
+
+// One head's rows of a cache [n_head, capacity, head_dim] on the CPU.
+float* HeadRows(const Tensor& cache, int64_t head) {
+  return cache.mutable_data_ptr<float>() + head * cache.stride(0);
+}
+
+// s of METHOD 2: softmax(q K^T / sqrt(d)) of the newest row, [n_head, end]. query: [n_head, 1, head_dim];
+// key: a cache, [n_head, capacity, head_dim].
+Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
+  const int64_t n_head = query.size(0), dim = query.size(2);
+  if (!key.is_cpu()) {
+    const Tensor scores = at::bmm(query, key.narrow(1, 0, end).transpose(1, 2)).squeeze(1);
+    return at::softmax(scores.div_(std::sqrt(static_cast<double>(dim))), -1);
+  }
+  const Tensor q = query.contiguous(), attention = at::empty({n_head, end}, query.options());
+  ForEachHead(n_head, end * dim, [&](int64_t head) {
+    RowAttention({q.const_data_ptr<float>() + head * dim, static_cast<size_t>(dim)}, HeadRows(key, head),
+                 {attention.mutable_data_ptr<float>() + head * end, static_cast<size_t>(end)});
+  });
+  return attention;
+}
+
+// As Attend, of the newest row and on the CPU: with the bits that it has in AttendSteps.
 Tensor AttendLastRow(const Tensor& query, const Tensor& key, const Tensor& value, int end) {
   const int64_t n_head = query.size(0), dim = query.size(2);
-  const Tensor q = query.contiguous(), out = at::empty({1, n_head * dim}, query.options());
-  const float *const queries = q.const_data_ptr<float>(), *const keys = key.const_data_ptr<float>(),
-                     *const values = value.const_data_ptr<float>();
-  float* const outputs = out.mutable_data_ptr<float>();
-  const auto d = static_cast<size_t>(dim);
-  at::parallel_for(0, n_head, std::max<int64_t>(1, kAttentionWorkPerThread / (end * dim)),
-                   [&](int64_t begin_head, int64_t end_head) {
-                     std::vector<float> scores(static_cast<size_t>(end));
-                     for (int64_t head = begin_head; head < end_head; ++head) {
-                       AttendRow({queries + head * dim, d}, keys + head * key.stride(0),
-                                 values + head * value.stride(0), scores, {outputs + head * dim, d});
-                     }
-                   });
+  const Tensor attention = LastRowAttention(query, key, end),
+               out = at::empty({1, n_head * dim}, query.options());
+  ForEachHead(n_head, end * dim, [&](int64_t head) {
+    AttendValues({attention.const_data_ptr<float>() + head * end, static_cast<size_t>(end)},
+                 HeadRows(value, head),
+                 {out.mutable_data_ptr<float>() + head * dim, static_cast<size_t>(dim)});
+  });
   return out;
 }
 
@@ -102,10 +126,20 @@ Tensor Attend(const Tensor& query, const Tensor& key, const Tensor& value, int f
   return out.squeeze(0).transpose(0, 1).reshape({end - first, query.size(0) * query.size(2)});
 }
 
-// s of METHOD 2: the newest row's attention, [n_head, end]. query: [n_head, 1, head_dim].
-Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
-  const Tensor scores = at::bmm(query, key.narrow(1, 0, end).transpose(1, 2)).squeeze(1);
-  return at::softmax(scores.div_(std::sqrt(static_cast<double>(query.size(2)))), -1);
+// Brings V' of a layer with a memory up to date with the sequence's rows from `first` on, whose queries and
+// values are q, v [n_head, count, head_dim]; attention: s of the newest row. Returns the first position whose
+// V' differs from the step before.
+int UpdateMemory(LayerState& layer, SequenceState& s, int first, const Tensor& q, const Tensor& v,
+                 const Tensor& attention) {
+  MemoryLayer& memory = *layer.memory;
+  memory.SetRows(first, q, v);
+  const auto start = std::chrono::steady_clock::now();
+  const int first_changed = memory.Update(attention, layer.key, layer.value);
+  s.memory_time += std::chrono::steady_clock::now() - start;
+  s.tokens_heads_changed += static_cast<int64_t>(memory.n_selected());
+  s.tokens_heads_total += attention.numel();
+  if (s.options.trace) memory.AppendTrace(s.trace);
+  return first_changed;
 }
 
 // Runs one layer's attention for one sequence, whose queries, keys and values of `rows` are q, k, v
@@ -120,20 +154,13 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
   Tensor value = layer.value;
 
   if (layer.memory) {
-    MemoryLayer& memory = *layer.memory;
-    memory.SetRows(first, q, v);
     if (layer.input.defined()) layer.input.narrow(0, first, end - first).copy_(x);
     const Tensor attention = LastRowAttention(q.narrow(1, end - first - 1, 1), layer.key, end);
-    const auto start = std::chrono::steady_clock::now();
-    const int first_changed = memory.Update(attention, layer.key, layer.value);
-    s.memory_time += std::chrono::steady_clock::now() - start;
-    s.tokens_heads_changed += memory.n_selected();
-    s.tokens_heads_total += attention.numel();
-    if (s.options.trace) memory.AppendTrace(s.trace);
-    value = memory.mixed_values();
+    const int first_changed = UpdateMemory(layer, s, first, q, v, attention);
+    value = layer.memory->mixed_values();
     if (s.options.mode == Mode::kExact && first_changed < first && !is_last_layer) {
       rows.first = first_changed;
-      q = memory.queries().narrow(1, first_changed, end - first_changed);
+      q = layer.memory->queries().narrow(1, first_changed, end - first_changed);
       x = layer.input.narrow(0, first_changed, end - first_changed);
     }
   }
@@ -145,38 +172,68 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
   return Attend(q, layer.key, value, rows.first, end);
 }
 
-// Do all sequences run one row on the CPU, unchanged by a memory in this layer?
-bool AreAllPlainSteps(const std::vector<Rows>& batch, int index) {
+// Do all sequences run one row on the CPU, and no memory can make them run more?
+bool AreAllSteps(const std::vector<Rows>& batch, int index) {
   return std::ranges::all_of(batch, [index](const Rows& rows) {
     const LayerState& layer = rows.sequence->layers[static_cast<size_t>(index)];
-    return rows.count() == 1 && !layer.memory && layer.key.is_cpu();
+    return rows.count() == 1 && layer.key.is_cpu() &&
+           (!layer.memory || rows.sequence->options.mode == Mode::kCached);
   });
 }
 
-// AttendSequence for sequences of which AreAllPlainSteps holds, all at once. qkv: [n, 3 n_embd].
-Tensor AttendPlainSteps(int index, const std::vector<Rows>& batch, int n_head, const Tensor& qkv) {
+// AttendSequence for sequences of which AreAllSteps holds, all at once. qkv: [n, 3 n_embd].
+Tensor AttendSteps(int index, const std::vector<Rows>& batch, int n_head, const Tensor& qkv) {
   const int64_t n = qkv.size(0), d = qkv.size(1) / 3, dim = d / n_head;
+  const auto width = static_cast<size_t>(dim);
   const Tensor out = at::empty({n, d}, qkv.options());
-  const float* const inputs = qkv.const_data_ptr<float>();
-  float* const outputs = out.mutable_data_ptr<float>();
-  int64_t work = 0;
-  for (const Rows& rows : batch) work += rows.end() * dim * n_head;
-  const int64_t grain = std::max<int64_t>(1, kAttentionWorkPerThread * n * n_head / work);
-  at::parallel_for(0, n * n_head, grain, [&](int64_t begin, int64_t end) {
-    std::vector<float> scores;
-    for (int64_t i = begin; i < end; ++i) {
-      const Rows& rows = batch[static_cast<size_t>(i / n_head)];
-      const int64_t head = i % n_head;
-      LayerState& layer = rows.sequence->layers[static_cast<size_t>(index)];
-      float* const keys = layer.key.mutable_data_ptr<float>() + head * layer.key.stride(0);
-      float* const values = layer.value.mutable_data_ptr<float>() + head * layer.value.stride(0);
-      const float* const query = inputs + rows.offset * 3 * d + head * dim;
-      std::copy_n(query + d, dim, keys + rows.first * dim);
-      std::copy_n(query + 2 * d, dim, values + rows.first * dim);
-      scores.resize(static_cast<size_t>(rows.end()));
-      AttendRow({query, static_cast<size_t>(dim)}, keys, values, scores,
-                {outputs + rows.offset * d + head * dim, static_cast<size_t>(dim)});
+  const auto output = [&](const Rows& rows, int64_t head) {
+    return std::span(out.mutable_data_ptr<float>() + rows.offset * d + head * dim, width);
+  };
+  std::vector<Tensor> attention(batch.size());  // [n_head, end]
+  std::vector<LayerState*> layers;
+  int64_t length = 0;
+  bool has_memory = false;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    layers.push_back(&batch[i].sequence->layers[static_cast<size_t>(index)]);
+    attention[i] = at::empty({n_head, batch[i].end()}, qkv.options());
+    length += batch[i].end();
+    has_memory = has_memory || layers[i]->memory;
+  }
+  const auto attention_row = [&](size_t i, int64_t head) {
+    const int64_t end = batch[i].end();
+    return std::span(attention[i].mutable_data_ptr<float>() + head * end, static_cast<size_t>(end));
+  };
+  // function(sequence, head)
+  const auto for_each = [&](const auto& function) {
+    ForEachHead(n * n_head, std::max<int64_t>(1, length * dim / n),
+                [&](int64_t i) { function(static_cast<size_t>(i / n_head), i % n_head); });
+  };
+
+  for_each([&](size_t i, int64_t head) {
+    const Rows& rows = batch[i];
+    float *const keys = HeadRows(layers[i]->key, head), *const values = HeadRows(layers[i]->value, head);
+    const float* const query = qkv.const_data_ptr<float>() + rows.offset * 3 * d + head * dim;
+    std::copy_n(query + d, dim, keys + rows.first * dim);
+    std::copy_n(query + 2 * d, dim, values + rows.first * dim);
+    RowAttention({query, width}, keys, attention_row(i, head));
+    if (!layers[i]->memory) AttendValues(attention_row(i, head), values, output(rows, head));
+  });
+  if (!has_memory) return out;
+
+  at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode inference;  // is the thread's
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      if (!layers[i]->memory) continue;
+      const auto part = [&](int64_t which) {
+        return SplitHeads(qkv.narrow(0, batch[i].offset, 1).narrow(1, which * d, d), n_head);
+      };
+      UpdateMemory(*layers[i], *batch[i].sequence, batch[i].first, part(0), part(2), attention[i]);
     }
+  });
+  for_each([&](size_t i, int64_t head) {
+    if (!layers[i]->memory) return;
+    AttendValues(attention_row(i, head), HeadRows(layers[i]->memory->mixed_values(), head),
+                 output(batch[i], head));
   });
   return out;
 }
@@ -188,9 +245,9 @@ Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& 
   const int n_head = weights.config.n_head, d = weights.config.n_embd;
   const bool is_last_layer = index + 1 == weights.config.n_layer;
   const Tensor qkv = block.c_attn(block.ln_1(x));
-  if (AreAllPlainSteps(batch, index)) {
+  if (AreAllSteps(batch, index)) {
     for (Rows& rows : batch) rows.sequence->rows_computed[index] = 1;
-    return AttendPlainSteps(index, batch, n_head, qkv);
+    return AttendSteps(index, batch, n_head, qkv);
   }
   std::vector<Tensor> outputs, residuals;
   for (Rows& rows : batch) {

@@ -90,7 +90,7 @@ void BatchedStep(benchmark::State& state) {
       sequences.clear();
       batch.clear();
       for (int64_t i = 0; i < state.range(0); ++i) {
-        sequences.push_back(prefilled->Fork());
+        sequences.push_back(StartSteps(*Shared().model, *prefilled));
         batch.push_back(sequences.back().get());
       }
       state.ResumeTiming();
@@ -141,7 +141,7 @@ BENCHMARK(Prefill)
     ->UseRealTime();
 BENCHMARK(BatchedStep)
     ->ArgNames({"sequences", "type"})
-    ->ArgsProduct({{1, 8, 32}, {kPlain, kType3}})
+    ->ArgsProduct({{1, 8, 16, 32}, {kPlain, kType2, kType3}})
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 

@@ -48,7 +48,8 @@ TEST(AttendRowTest, IsTheEquation) {
           const std::vector<float> query = Random(dim, sharp, 1), keys = Random(n * dim, 1, 2),
                                    values = Random(n * dim, 1, 3);
           std::vector<float> scores(n), out(dim, NAN);
-          AttendRow(query, keys.data(), values.data(), scores, out, isa);
+          RowAttention(query, keys.data(), scores, isa);
+          AttendValues(scores, values.data(), out, isa);
           const std::vector<double> expected = Expected(query, keys, values, n);
           for (size_t j = 0; j < dim; ++j) {
             // A score is off by its size times a float's unit, and so is its weight.
@@ -64,7 +65,8 @@ TEST(AttendRowTest, IsTheEquation) {
 TEST(AttendRowTest, WhatIsNoNumberStaysNone) {
   const std::vector<float> query = {1}, keys = {1, NAN, 2}, values = {1, 2, 3};
   std::vector<float> scores(3), out(1);
-  AttendRow(query, keys.data(), values.data(), scores, out);
+  RowAttention(query, keys.data(), scores);
+  AttendValues(scores, values.data(), out);
   EXPECT_TRUE(std::isnan(out[0]));
 }
 
