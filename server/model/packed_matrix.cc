@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "memory_store/half.h"
-#include "server/model/exp.h"
 #include "server/model/panel_kernels.h"
+#include "server/model/row_kernels.h"
 
 namespace mtm {
 namespace {
@@ -25,26 +25,6 @@ constexpr int64_t kRowsAtOnce = 64;
 constexpr int64_t kWorkPerThread = 1 << 17;
 
 constexpr float kLargestHalf = 65504;
-constexpr float kInt8Levels = 127;
-constexpr int kZeroPoint = 128;  // of inputs, which are unsigned
-
-// x/2 (1 + tanh(u)) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3)
-inline float Gelu(float x) {
-  const float u = 0.7978845608f * (x + 0.044715f * x * x * x);
-  return x / (1 + Exp(std::min(-2 * u, 88.f)));
-}
-
-// To nearest; what is no number becomes the lowest.
-inline int Level(float x) {
-  return static_cast<int>(std::nearbyint(std::min(kInt8Levels, std::max(-kInt8Levels, x))));
-}
-
-// Always a whole panel, so that no output is computed another way than its neighbours.
-void Activate(float* row, const float* bias, Activation activation) {
-  for (int64_t i = 0; i < kPanelWidth; ++i) row[i] += bias[i];
-  if (activation != Activation::kGeluTanh) return;
-  for (int64_t i = 0; i < kPanelWidth; ++i) row[i] = Gelu(row[i]);
-}
 
 int64_t ThreadGrain(int64_t work) {
   return std::max<int64_t>(1, kWorkPerThread / std::max<int64_t>(work, 1));
@@ -61,15 +41,8 @@ QuantizedRows Quantize(const float* x, int64_t n, int64_t n_in, int64_t depth) {
                      .scales = std::vector<float>(static_cast<size_t>(n))};
   at::parallel_for(0, n, ThreadGrain(n_in), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const float* const from = x + row * n_in;
-      float largest = 0;
-      for (int64_t i = 0; i < n_in; ++i) largest = std::max(largest, std::abs(from[i]));
-      const float scale = largest / kInt8Levels;
-      const float per_scale = scale > 0 ? 1 / scale : 0;
-      uint8_t* const to = &rows.numbers[static_cast<size_t>(row * depth)];
-      for (int64_t i = 0; i < n_in; ++i)
-        to[i] = static_cast<uint8_t>(kZeroPoint + Level(from[i] * per_scale));
-      rows.scales[static_cast<size_t>(row)] = scale;
+      rows.scales[static_cast<size_t>(row)] = QuantizeRow({x + row * n_in, static_cast<size_t>(n_in)},
+                                                          &rows.numbers[static_cast<size_t>(row * depth)]);
     }
   });
   return rows;
@@ -197,10 +170,8 @@ void PackedMatrix::MultiplyInt8(int64_t panel, const uint8_t* inputs, const floa
   const int32_t* const offsets = offsets_.const_data_ptr<int32_t>() + panel * kPanelWidth;
   const float* const output_scales = scales_.const_data_ptr<float>() + panel * kPanelWidth;
   for (int64_t row = 0; row < n; ++row) {
-    for (int64_t i = 0; i < kPanelWidth; ++i) {
-      const int64_t at = row * kPanelWidth + i;
-      sums[at] = static_cast<float>(integers[at] - offsets[i]) * (scales[row] * output_scales[i]);
-    }
+    DequantizeRow(integers + row * kPanelWidth, offsets, scales[row], output_scales,
+                  {sums + row * kPanelWidth, size_t{kPanelWidth}});
   }
   Finish(panel, sums, n, activation, y);
 }
@@ -210,7 +181,8 @@ void PackedMatrix::Finish(int64_t panel, float* sums, int64_t n, Activation acti
   const int64_t first = panel * kPanelWidth, width = std::min(kPanelWidth, n_out_ - first);
   for (int64_t row = 0; row < n; ++row) {
     float* const outputs = sums + row * kPanelWidth;
-    Activate(outputs, bias, activation);
+    // Always a whole panel, so that no output is computed another way than its neighbours.
+    Activate({outputs, size_t{kPanelWidth}}, bias, activation);
     std::copy(outputs, outputs + width, y + row * n_out_ + first);
   }
 }

@@ -8,10 +8,9 @@
 #include <cstdint>
 
 #include "memory_store/memory.h"
+#include "server/model/row_kernels.h"
 
 namespace mtm {
-
-enum class Activation { kNone, kGeluTanh };
 
 // The weights and bias of a linear layer on the CPU, packed for panel_kernels.h. What a row gets depends
 // neither on the other rows nor on the number of threads. Immutable.

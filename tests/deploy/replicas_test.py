@@ -15,6 +15,7 @@ import unittest
 import grpc
 
 sys.path.insert(0, str(pathlib.Path(os.environ["MTM_SOURCE"]) / "tests/rpc"))
+import raw_http2  # noqa: E402
 import server_process  # noqa: E402
 
 CONFIG = server_process.SOURCE / "deploy/haproxy/haproxy.cfg"
@@ -262,6 +263,16 @@ class ReplicasTest(unittest.TestCase):
             stub = inference_grpc.InferenceServiceStub(servers[name].channel)
             response = stub.Generate(request_of("growing"), timeout=SECONDS)
             self.assertEqual(response.applied.memory_uses[0].memory, f"growing@{second}")
+
+    def test_headers_without_end_do_not_reach_a_server(self):
+        sent = 0
+        with raw_http2.Connection(ports[BALANCER]) as connection, self.assertRaises(ConnectionError):
+            connection.send(raw_http2.HEADERS, raw_http2.request_headers("InferenceService/Generate"), 0, 1)
+            while sent < 64 << 20:
+                connection.send(raw_http2.CONTINUATION, raw_http2.header(b"x", b"y" * 16_000), 0, 1)
+                sent += 16_000
+        with connect() as channel:
+            generate(inference_grpc.InferenceServiceStub(channel))
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ class OperationsTest(unittest.TestCase):
         return match
 
 
-class MetricsTest(OperationsTest):
-    def serve(self, *flags, **options):
-        server = super().serve("--metrics-listen", "127.0.0.1:0", *flags, **options)
-        self.address = re.search(r"event=serving_metrics address=(\S+)", server.log())[1]
+class ScrapedTest(OperationsTest):
+    def serve(self, *flags, metrics_listen="127.0.0.1:0", **options):
+        server = super().serve("--metrics-listen", metrics_listen, *flags, **options)
+        told = re.search(r"event=serving_metrics address=(\S+)", server.log())  # below the level of warnings
+        self.address = told[1] if told else metrics_listen
         return server
 
     def get(self, path):
@@ -72,6 +73,8 @@ class MetricsTest(OperationsTest):
             time.sleep(0.01)
         return metrics
 
+
+class MetricsTest(ScrapedTest):
     def test_metrics_say_what_was_done(self):
         server = self.serve()
         stub = inference_grpc.InferenceServiceStub(server.channel)
@@ -230,14 +233,17 @@ class ChannelzTest(OperationsTest):
                 self.assert_fails(grpc.StatusCode.UNAUTHENTICATED, server, token)
 
 
-class SignalTest(OperationsTest):
+class SignalTest(ScrapedTest):
     def test_sighup_reads_the_log_level_of_the_config_file_again(self):
         with server_process.Scratch() as own:
             config = own / "mtm.toml"
             config.write_text('[serve]\nlog-level = "warning"\n')
-            server = self.serve("--config", str(config))
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                address = f"127.0.0.1:{free.getsockname()[1]}"
+            server = self.serve("--config", str(config), metrics_listen=address)
             stub = inference_grpc.InferenceServiceStub(server.channel)
             stub.GetModel(v1.GetModelRequest())
+            self.wait_for("mtm_rpcs_active", 0)  # what is logged of it comes after its answer
             config.write_text('[serve]\nlog-level = "info"\n')
             server.process.send_signal(signal.SIGHUP)
             self.wait_for_log(server, "event=config_reloaded log_level=info")
