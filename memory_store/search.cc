@@ -99,8 +99,11 @@ class Searcher {
       for (size_t q = 0; q < n_queries_; ++q) {
         const std::span<float> found = std::span(distances).first(n);
         ApproximateDistances(keys_, static_cast<int64_t>(first), queries_.subspan(q * dim_, dim_), found);
+        float farthest = Farthest(candidates_[q]);
         for (size_t i = 0; i < n; ++i) {
+          if (found[i] > farthest) continue;  // the most of them
           Consider(candidates_[q], {.position = static_cast<int64_t>(first + i), .distance = found[i]});
+          farthest = Farthest(candidates_[q]);
         }
       }
     }
@@ -118,6 +121,12 @@ class Searcher {
                  {.position = static_cast<int64_t>(first) + positions[i], .distance = distances[i]});
       }
     }
+  }
+
+  // Of the candidates, beyond which no further one is wanted.
+  float Farthest(const std::vector<Neighbour>& candidates) const {
+    return candidates.size() < n_candidates_ ? std::numeric_limits<float>::infinity()
+                                             : candidates.front().distance;
   }
 
   // Keeps the n_candidates_ nearest, the farthest of them first, and none whose distance is no number.
