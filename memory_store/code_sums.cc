@@ -52,8 +52,6 @@ void PortableSumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std
 
 #if defined(__x86_64__)
 
-#define MTM_AVX2 __attribute__((target("avx2,fma")))
-
 // Eight levels. What is no number saturates.
 MTM_AVX2 inline __m256i Units8(__m256 levels, __m256 residual, __m256 scale, __m256 smallest,
                                __m256 per_unit) {

@@ -17,6 +17,16 @@ enum class Isa {
 };
 
 #if defined(__x86_64__)
+
+// In front of a function that is compiled for one of them.
+#define MTM_AVX2 __attribute__((target("avx2,fma,f16c")))
+#if defined(__clang__)  // prefers wide registers without being told
+#define MTM_AVX512 __attribute__((target("avx512f")))
+#else
+#define MTM_AVX512 __attribute__((target("avx512f,prefer-vector-width=512")))
+#endif
+#define MTM_VNNI __attribute__((target("avx512f,avx512vnni")))
+
 // Instructions for half floats, and a system that keeps their registers. Clang 14's __builtin_cpu_supports
 // does not know their name.
 inline bool CpuHasF16c() {

@@ -51,8 +51,6 @@ void PortableDistances(const Number* base, size_t dim, RowAt row_at, const float
 
 #if defined(__x86_64__)
 
-#define MTM_AVX2 __attribute__((target("avx2,fma,f16c")))
-
 MTM_AVX2 inline __m256 Load8(const float* row) { return _mm256_loadu_ps(row); }
 MTM_AVX2 inline __m256 Load8(const uint16_t* row) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));

@@ -11,69 +11,61 @@
 namespace mtm {
 namespace {
 
-constexpr size_t kLanes = 16;
+// Lanes of a processor's registers. GCC keeps wider ones in memory.
+template <size_t kLanes>
 using Lanes [[gnu::vector_size(kLanes * sizeof(float))]] = float;
 
 constexpr size_t kKeysAtOnce = 4;
 
 // The processor by itself fetches too little ahead of keys and values.
 constexpr size_t kPrefetchRows = 12;
+constexpr size_t kCacheLine = 64 / sizeof(float);
 
-[[gnu::always_inline]] inline void Load(const float* from, Lanes& lanes) {
+template <size_t kLanes>
+[[gnu::always_inline]] inline void Load(const float* from, Lanes<kLanes>& lanes) {
   std::memcpy(&lanes, from, sizeof(lanes));
 }
 
-// products[r] = query . keys[r] for kKeysAtOnce keys, [dim] each. Their lanes are added up together: one
-// key's take longer than its products.
-[[gnu::always_inline]] inline void Dot4(const float* query, const float* keys, size_t dim, float* products) {
-  Lanes sums[kKeysAtOnce] = {};
+// products[r] = query . keys[r], [dim] each. Their lanes are added up together: one key's take longer than
+// its products.
+template <size_t kLanes>
+[[gnu::always_inline]] inline void Dot4(const float* query, const float* const* keys, size_t dim,
+                                        float* products) {
+  Lanes<kLanes> sums[kKeysAtOnce] = {};
   const size_t whole = dim / kLanes * kLanes;
   for (size_t i = 0; i < whole; i += kLanes) {
-    Lanes q, k;
-    Load(query + i, q);
+    Lanes<kLanes> q, k;
+    Load<kLanes>(query + i, q);
     for (size_t r = 0; r < kKeysAtOnce; ++r) {
-      const float* const from = keys + r * dim + i;
-      __builtin_prefetch(from + kPrefetchRows * dim);
-      Load(from, k);
+      __builtin_prefetch(keys[r] + kPrefetchRows * dim + i);
+      Load<kLanes>(keys[r] + i, k);
       sums[r] += q * k;
     }
   }
-  // Eight sums of each of two keys, then four of each of four, then one.
-  Lanes pairs[kKeysAtOnce / 2];
-  for (size_t i = 0; i < kKeysAtOnce; i += 2) {
-    const Lanes &a = sums[i], &b = sums[i + 1];
-    pairs[i / 2] =
-        __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  const Lanes<kLanes>&a = sums[0], &b = sums[1], &c = sums[2], &d = sums[3];
+  Lanes<kLanes> ab, cd, all;
+  if constexpr (kLanes == 16) {
+    ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+         __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+         __builtin_shufflevector(c, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    all = __builtin_shufflevector(ab, cd, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+          __builtin_shufflevector(ab, cd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    all += __builtin_shufflevector(all, all, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    all += __builtin_shufflevector(all, all, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+  } else {
+    ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(c, d, 4, 5, 6, 7, 12, 13, 14, 15);
+    all = __builtin_shufflevector(ab, cd, 0, 1, 4, 5, 8, 9, 12, 13) +
+          __builtin_shufflevector(ab, cd, 2, 3, 6, 7, 10, 11, 14, 15);
+    all += __builtin_shufflevector(all, all, 1, 0, 3, 2, 5, 4, 7, 6);
   }
-  const Lanes &a = pairs[0], &b = pairs[1];
-  Lanes c = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-            __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-  c += __builtin_shufflevector(c, c, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  c += __builtin_shufflevector(c, c, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-  for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] = c[kKeysAtOnce * r];
+  for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] = all[kLanes / kKeysAtOnce * r];
   for (size_t i = whole; i < dim; ++i) {
-    for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] += query[i] * keys[r * dim + i];
+    for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] += query[i] * keys[r][i];
   }
-}
-
-[[gnu::always_inline]] inline float Sum(const Lanes& lanes) {
-  float sum = 0;
-  for (size_t i = 0; i < kLanes; ++i) sum += lanes[i];
-  return sum;
-}
-
-[[gnu::always_inline]] inline float Dot(const float* query, const float* key, size_t dim) {
-  Lanes sums = {}, q, k;
-  const size_t whole = dim / kLanes * kLanes;
-  for (size_t i = 0; i < whole; i += kLanes) {
-    Load(query + i, q);
-    Load(key + i, k);
-    sums += q * k;
-  }
-  float sum = Sum(sums);
-  for (size_t i = whole; i < dim; ++i) sum += query[i] * key[i];
-  return sum;
 }
 
 // out[0, kWidth) = sum of weights[i] * values[i, 0..kWidth)
@@ -83,32 +75,37 @@ template <size_t kWidth>
   float lanes[kWidth] = {};
   for (size_t i = 0; i < weights.size(); ++i) {
     const float* const from = values + i * stride;
-    for (size_t j = 0; j < kWidth; j += kLanes) __builtin_prefetch(from + kPrefetchRows * stride + j);
+    for (size_t j = 0; j < kWidth; j += kCacheLine) __builtin_prefetch(from + kPrefetchRows * stride + j);
     for (size_t j = 0; j < kWidth; ++j) lanes[j] += weights[i] * from[j];
   }
   std::copy(lanes, lanes + kWidth, out);
 }
 
+template <size_t kLanes>
 [[gnu::always_inline]] inline void RowAttentionHere(std::span<const float> query, const float* keys,
                                                     std::span<float> attention) {
   const size_t n = attention.size(), dim = query.size();
-  const size_t in_fours = n / kKeysAtOnce * kKeysAtOnce;
-  for (size_t i = 0; i < in_fours; i += kKeysAtOnce) {
-    Dot4(query.data(), keys + i * dim, dim, &attention[i]);
+  for (size_t i = 0; i < n; i += kKeysAtOnce) {
+    // The last ones in the same way, so that equal keys have equal products.
+    const float* rows[kKeysAtOnce];
+    float products[kKeysAtOnce];
+    for (size_t r = 0; r < kKeysAtOnce; ++r) rows[r] = keys + std::min(i + r, n - 1) * dim;
+    Dot4<kLanes>(query.data(), rows, dim, products);
+    std::copy_n(products, std::min(kKeysAtOnce, n - i), &attention[i]);
   }
-  for (size_t i = in_fours; i < n; ++i) attention[i] = Dot(query.data(), keys + i * dim, dim);
   const float scale = 1 / std::sqrt(static_cast<float>(dim));
   for (size_t i = 0; i < n; ++i) attention[i] *= scale;
 
   const float largest = *std::max_element(attention.begin(), attention.end());
   for (size_t i = 0; i < n; ++i) attention[i] = Exp(attention[i] - largest);
-  Lanes sums = {}, lanes;
+  Lanes<kLanes> sums = {}, lanes;
   const size_t whole = n / kLanes * kLanes;
   for (size_t i = 0; i < whole; i += kLanes) {
-    Load(&attention[i], lanes);
+    Load<kLanes>(&attention[i], lanes);
     sums += lanes;
   }
-  float sum = Sum(sums);
+  float sum = 0;
+  for (size_t i = 0; i < kLanes; ++i) sum += sums[i];
   for (size_t i = whole; i < n; ++i) sum += attention[i];
   for (size_t i = 0; i < n; ++i) attention[i] /= sum;
 }
@@ -124,15 +121,12 @@ template <size_t kWidth>
 
 #if defined(__x86_64__)
 
-#define MTM_AVX2 __attribute__((target("avx2,fma")))
-#define MTM_AVX512 __attribute__((target("avx512f,prefer-vector-width=512")))
-
 MTM_AVX2 void Avx2RowAttention(std::span<const float> query, const float* keys, std::span<float> attention) {
-  RowAttentionHere(query, keys, attention);
+  RowAttentionHere<8>(query, keys, attention);
 }
 MTM_AVX512 void Avx512RowAttention(std::span<const float> query, const float* keys,
                                    std::span<float> attention) {
-  RowAttentionHere(query, keys, attention);
+  RowAttentionHere<16>(query, keys, attention);
 }
 
 MTM_AVX2 void Avx2AttendValues(std::span<const float> attention, const float* values, std::span<float> out) {
@@ -153,7 +147,7 @@ void RowAttention(std::span<const float> query, const float* keys, std::span<flo
   if (isa >= Isa::kAvx512) return Avx512RowAttention(query, keys, attention);
   if (isa >= Isa::kAvx2) return Avx2RowAttention(query, keys, attention);
 #endif
-  RowAttentionHere(query, keys, attention);
+  RowAttentionHere<16>(query, keys, attention);
 }
 
 void AttendValues(std::span<const float> attention, const float* values, std::span<float> out,

@@ -192,12 +192,12 @@ Tensor AttendSteps(int index, const std::vector<Rows>& batch, int n_head, const 
   std::vector<Tensor> attention(batch.size());  // [n_head, end]
   std::vector<LayerState*> layers;
   int64_t length = 0;
-  bool has_memory = false;
+  std::vector<size_t> with_memory;
   for (size_t i = 0; i < batch.size(); ++i) {
     layers.push_back(&batch[i].sequence->layers[static_cast<size_t>(index)]);
     attention[i] = at::empty({n_head, batch[i].end()}, qkv.options());
     length += batch[i].end();
-    has_memory = has_memory || layers[i]->memory;
+    if (layers[i]->memory) with_memory.push_back(i);
   }
   const auto attention_row = [&](size_t i, int64_t head) {
     const int64_t end = batch[i].end();
@@ -218,18 +218,22 @@ Tensor AttendSteps(int index, const std::vector<Rows>& batch, int n_head, const 
     RowAttention({query, width}, keys, attention_row(i, head));
     if (!layers[i]->memory) AttendValues(attention_row(i, head), values, output(rows, head));
   });
-  if (!has_memory) return out;
+  if (with_memory.empty()) return out;
 
-  at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
-    const c10::InferenceMode inference;  // is the thread's
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      if (!layers[i]->memory) continue;
-      const auto part = [&](int64_t which) {
-        return SplitHeads(qkv.narrow(0, batch[i].offset, 1).narrow(1, which * d, d), n_head);
-      };
-      UpdateMemory(*layers[i], *batch[i].sequence, batch[i].first, part(0), part(2), attention[i]);
-    }
-  });
+  const auto update = [&](size_t i) {
+    const auto part = [&](int64_t which) {
+      return SplitHeads(qkv.narrow(0, batch[i].offset, 1).narrow(1, which * d, d), n_head);
+    };
+    UpdateMemory(*layers[i], *batch[i].sequence, batch[i].first, part(0), part(2), attention[i]);
+  };
+  if (with_memory.size() < static_cast<size_t>(at::get_num_threads())) {
+    for (const size_t i : with_memory) update(i);  // its heads are shared out
+  } else {
+    at::parallel_for(0, static_cast<int64_t>(with_memory.size()), 1, [&](int64_t begin, int64_t end) {
+      const c10::InferenceMode inference;  // is the thread's
+      for (int64_t i = begin; i < end; ++i) update(with_memory[static_cast<size_t>(i)]);
+    });
+  }
   for_each([&](size_t i, int64_t head) {
     if (!layers[i]->memory) return;
     AttendValues(attention_row(i, head), HeadRows(layers[i]->memory->mixed_values(), head),
@@ -345,6 +349,8 @@ absl::Status ForwardPass::Run(int64_t max_rows) {
   return TorchToStatus([&] {
     const c10::InferenceMode inference;
     State& s = *state_;
+    if (s.sequences.empty()) s.done = true;
+    if (s.done) return absl::OkStatus();
     if (s.next_layer < 0) s.Begin();
     int64_t rows = 0;
     do {

@@ -108,10 +108,6 @@ template <typename Isa, int kRows, typename Sum>
 
 #if defined(__x86_64__)
 
-#define MTM_AVX2 __attribute__((target("avx2,fma,f16c")))
-#define MTM_AVX512 __attribute__((target("avx512f")))
-#define MTM_VNNI __attribute__((target("avx512f,avx512vnni")))
-
 // 48 outputs in 6 registers; the sums of two rows take 12 of 16.
 struct Avx2Float {
   struct Accumulator {

@@ -10,7 +10,9 @@ namespace {
 
 [[gnu::always_inline]] inline float QuantizeRowHere(std::span<const float> x, uint8_t* to) {
   float largest = 0;
+#if !defined(__clang__)  // which warns where it cannot
 #pragma omp simd reduction(max : largest)
+#endif
   for (size_t i = 0; i < x.size(); ++i) {
     const float magnitude = std::abs(x[i]);
     largest = magnitude > largest ? magnitude : largest;
@@ -42,9 +44,6 @@ namespace {
 }
 
 #if defined(__x86_64__)
-
-#define MTM_AVX2 __attribute__((target("avx2,fma")))
-#define MTM_AVX512 __attribute__((target("avx512f,prefer-vector-width=512")))
 
 MTM_AVX2 float Avx2QuantizeRow(std::span<const float> x, uint8_t* to) { return QuantizeRowHere(x, to); }
 MTM_AVX512 float Avx512QuantizeRow(std::span<const float> x, uint8_t* to) { return QuantizeRowHere(x, to); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steps of a GPT-2 124M shape with random weights, plain and with a memory of 1,000 tokens: Type 2 with the
 // recall settings in layer 10, Type 3 with the sentiment settings in layers 7 to 9, as decode_steps.h has them.
+// Prefill is also what a step of exact mode costs that computes everything anew. plot_steps.py draws it.
 // In exact mode which 10 % of the tokens-heads it is changes from step to step at all positions: the worst
 // case for what it can keep.
 #include <ATen/Functions.h>
@@ -123,10 +124,28 @@ void BareLinearCalls(benchmark::State& state) {
   }
 }
 
+// What bounds a step: memory that all threads read, and multiplications where nothing has to be fetched.
+void ReadMemory(benchmark::State& state) {
+  const c10::InferenceMode inference;
+  const at::Tensor numbers = at::ones({int64_t{1} << 27});
+  for (auto _ : state) benchmark::DoNotOptimize(at::sum(numbers));
+  state.SetBytesProcessed(state.iterations() * numbers.numel() * int64_t{sizeof(float)});
+}
+
+void LargeProduct(benchmark::State& state) {
+  const c10::InferenceMode inference;
+  constexpr int64_t kSize = 2048;
+  const at::Tensor a = at::randn({kSize, kSize}), b = at::randn({kSize, kSize});
+  for (auto _ : state) benchmark::DoNotOptimize(at::mm(a, b));
+  state.SetItemsProcessed(state.iterations() * kSize * kSize * kSize);
+}
+
+BENCHMARK(ReadMemory)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(LargeProduct)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(BareLinearCalls)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK_CAPTURE(DecodeStep, cached, Mode::kCached)
     ->ArgNames({"context", "type"})
-    ->ArgsProduct({{128, 512}, {kPlain, kType2, kType3}})
+    ->ArgsProduct({{64, 128, 256, 512, 1000}, {kPlain, kType2, kType3}})
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 BENCHMARK_CAPTURE(DecodeStep, exact, Mode::kExact)
@@ -141,7 +160,7 @@ BENCHMARK(Prefill)
     ->UseRealTime();
 BENCHMARK(BatchedStep)
     ->ArgNames({"sequences", "type"})
-    ->ArgsProduct({{1, 8, 16, 32}, {kPlain, kType2, kType3}})
+    ->ArgsProduct({{1, 2, 4, 8, 16, 32, 64}, {kPlain, kType2, kType3}})
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 

@@ -14,6 +14,14 @@
 namespace mtm {
 namespace {
 
+std::vector<Isa> Isas() {
+  std::vector<Isa> isas;
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+    if (isa <= BestIsa()) isas.push_back(isa);
+  }
+  return isas;
+}
+
 std::vector<float> Random(size_t n, float scale, uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, scale);
@@ -40,8 +48,7 @@ std::vector<double> Expected(const std::vector<float>& query, const std::vector<
 }
 
 TEST(AttendRowTest, IsTheEquation) {
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa > BestIsa()) continue;
+  for (const Isa isa : Isas()) {
     for (const size_t dim : {1u, 5u, 16u, 24u, 64u, 100u, 128u}) {
       for (const size_t n : {1u, 2u, 15u, 16u, 33u, 700u}) {
         for (const float sharp : {0.1f, 3.f, 100.f}) {
@@ -63,11 +70,42 @@ TEST(AttendRowTest, IsTheEquation) {
 }
 
 TEST(AttendRowTest, WhatIsNoNumberStaysNone) {
-  const std::vector<float> query = {1}, keys = {1, NAN, 2}, values = {1, 2, 3};
-  std::vector<float> scores(3), out(1);
-  RowAttention(query, keys.data(), scores);
-  AttendValues(scores, values.data(), out);
-  EXPECT_TRUE(std::isnan(out[0]));
+  constexpr size_t kKeys = 9, kDim = 24;
+  for (const Isa isa : Isas()) {
+    for (size_t key = 0; key < kKeys; ++key) {
+      const std::vector<float> query(kDim, 1), values(kKeys * kDim, 2);
+      std::vector<float> keys(kKeys * kDim, 1), attention(kKeys), out(kDim);
+      keys[key * kDim + 3] = NAN;
+      RowAttention(query, keys.data(), attention, isa);
+      AttendValues(attention, values.data(), out, isa);
+      EXPECT_TRUE(std::isnan(out[0])) << key;
+    }
+  }
+}
+
+TEST(AttendRowTest, EqualKeysHaveEqualWeights) {
+  constexpr size_t kKeys = 7, kDim = 64;
+  const std::vector<float> query = Random(kDim, 1, 1), key = Random(kDim, 1, 2);
+  std::vector<float> keys;
+  for (size_t i = 0; i < kKeys; ++i) keys.insert(keys.end(), key.begin(), key.end());
+  for (const Isa isa : Isas()) {
+    std::vector<float> attention(kKeys);
+    RowAttention(query, keys.data(), attention, isa);
+    EXPECT_EQ(attention, std::vector<float>(kKeys, attention[0]));
+  }
+}
+
+// What underflows is selected by no memory; and subnormal numbers would be slow.
+TEST(AttendRowTest, AWeightThatUnderflowsIsZero) {
+  constexpr size_t kKeys = 20;
+  const std::vector<float> query = {1};
+  std::vector<float> keys(kKeys, -120);
+  keys[3] = keys[17] = 0;
+  for (const Isa isa : Isas()) {
+    std::vector<float> attention(kKeys);
+    RowAttention(query, keys.data(), attention, isa);
+    for (size_t i = 0; i < kKeys; ++i) EXPECT_EQ(attention[i], i == 3 || i == 17 ? 0.5f : 0.f) << i;
+  }
 }
 
 TEST(ExpTest, IsRightToTwoUnits) {
@@ -76,7 +114,8 @@ TEST(ExpTest, IsRightToTwoUnits) {
     EXPECT_NEAR(Exp(x), expected, 2.5e-7 * expected) << x;
   }
   EXPECT_EQ(Exp(0), 1);
-  EXPECT_LT(Exp(-1000), 1e-37f);
+  EXPECT_EQ(Exp(-87.01f), 0);
+  EXPECT_EQ(Exp(-INFINITY), 0);
   EXPECT_TRUE(std::isnan(Exp(NAN)));
 }
 
