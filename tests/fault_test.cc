@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -232,7 +233,9 @@ class FaultTest {
     bool opening_first = true;
     bool done = false;
     int n_cuts = 0;
+    std::mutex one_cut;  // an index is written by several threads
     const auto cut = [&] {
+      const std::lock_guard lock(one_cut);
       ++n_cuts;
       for (const auto& [survivors, name] :
            {std::pair(Survivors::kNothing, "nothing unsynced"), std::pair(Survivors::kAll, "everything"),
