@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 MILLISECONDS = {"s": 1e3, "ms": 1, "us": 1e-3, "ns": 1e-6}
 TYPES = {0: "plain", 2: "Type 2", 3: "Type 3"}
+COLORS = {"plain": "C0", "Type 2": "C1", "Type 3": "C2"}
 
 # GPT-2 124M in float32.
 LAYERS, WIDTH, VOCABULARY = 12, 768, 50257
@@ -75,7 +76,7 @@ def draw(panels, file):
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
     for axis, (title, label, lines, bound) in zip(axes, panels):
         for name, points in lines.items():
-            axis.plot(*zip(*points), marker="o", label=name)
+            axis.plot(*zip(*points), marker="o", label=name, color=COLORS[name])
         axis.plot(*zip(*bound), color="grey", linestyle="--", label="limit of the machine")
         axis.set(xscale="log", xlabel=label, ylabel="milliseconds a step", title=title)
         axis.set_ylim(bottom=0)

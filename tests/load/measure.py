@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Throughput, latencies and overload of a GPT-2 124M shape with random weights: starts the server, puts load on it
 with load_generator, and prints a table. Needs a quiet machine.
