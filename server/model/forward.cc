@@ -100,11 +100,11 @@ Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
   return attention;
 }
 
-// As Attend, of the newest row and on the CPU: with the bits that it has in AttendSteps.
-Tensor AttendLastRow(const Tensor& query, const Tensor& key, const Tensor& value, int end) {
-  const int64_t n_head = query.size(0), dim = query.size(2);
-  const Tensor attention = LastRowAttention(query, key, end),
-               out = at::empty({1, n_head * dim}, query.options());
+// As Attend, of the newest row and on the CPU, from its LastRowAttention: with the bits that it has in
+// AttendSteps.
+Tensor AttendLastRow(const Tensor& attention, const Tensor& value) {
+  const int64_t n_head = attention.size(0), end = attention.size(1), dim = value.size(2);
+  const Tensor out = at::empty({1, n_head * dim}, attention.options());
   ForEachHead(n_head, end * dim, [&](int64_t head) {
     AttendValues({attention.const_data_ptr<float>() + head * end, static_cast<size_t>(end)},
                  HeadRows(value, head),
@@ -117,7 +117,6 @@ Tensor AttendLastRow(const Tensor& query, const Tensor& key, const Tensor& value
 // first, head_dim]; key, value: caches, [n_head, capacity, head_dim]. Returns [end - first, n_embd].
 Tensor Attend(const Tensor& query, const Tensor& key, const Tensor& value, int first, int end) {
   const bool is_square = first == 0, is_last_row = end - first == 1;
-  if (is_last_row && key.is_cpu()) return AttendLastRow(query, key, value, end);
   const Tensor k = key.narrow(1, 0, end).unsqueeze(0), v = value.narrow(1, 0, end).unsqueeze(0);
   std::optional<Tensor> mask;
   if (!is_square && !is_last_row) mask = CausalMask(first, end - first, key.device());
@@ -152,10 +151,11 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
   layer.key.narrow(1, first, end - first).copy_(k);
   layer.value.narrow(1, first, end - first).copy_(v);
   Tensor value = layer.value;
+  Tensor attention;  // of the newest row, as soon as it is known
 
   if (layer.memory) {
     if (layer.input.defined()) layer.input.narrow(0, first, end - first).copy_(x);
-    const Tensor attention = LastRowAttention(q.narrow(1, end - first - 1, 1), layer.key, end);
+    attention = LastRowAttention(q.narrow(1, end - first - 1, 1), layer.key, end);
     const int first_changed = UpdateMemory(layer, s, first, q, v, attention);
     value = layer.memory->mixed_values();
     if (s.options.mode == Mode::kExact && first_changed < first && !is_last_layer) {
@@ -169,7 +169,9 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
     q = q.narrow(1, q.size(1) - 1, 1);
     rows.first = end - 1;
   }
-  return Attend(q, layer.key, value, rows.first, end);
+  if (rows.count() > 1 || !value.is_cpu()) return Attend(q, layer.key, value, rows.first, end);
+  if (!attention.defined()) attention = LastRowAttention(q, layer.key, end);
+  return AttendLastRow(attention, value);
 }
 
 // Do all sequences run one row on the CPU, and no memory can make them run more?

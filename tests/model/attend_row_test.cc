@@ -10,17 +10,10 @@
 #include <vector>
 
 #include "server/model/exp.h"
+#include "tests/support/isas.h"
 
 namespace mtm {
 namespace {
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa <= BestIsa()) isas.push_back(isa);
-  }
-  return isas;
-}
 
 std::vector<float> Random(size_t n, float scale, uint32_t seed) {
   std::mt19937 random(seed);

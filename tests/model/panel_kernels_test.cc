@@ -9,17 +9,10 @@
 #include <vector>
 
 #include "memory_store/half.h"
+#include "tests/support/isas.h"
 
 namespace mtm {
 namespace {
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kVnni}) {
-    if (isa <= BestIsa()) isas.push_back(isa);
-  }
-  return isas;
-}
 
 template <typename Number>
 std::vector<Number> Random(size_t n, int low, int high, uint32_t seed) {

@@ -10,16 +10,10 @@
 #include <random>
 #include <vector>
 
+#include "tests/support/isas.h"
+
 namespace mtm {
 namespace {
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
-    if (isa <= BestIsa()) isas.push_back(isa);
-  }
-  return isas;
-}
 
 std::vector<float> Random(size_t n, float scale) {
   std::mt19937 random(static_cast<uint32_t>(n));

@@ -201,14 +201,19 @@ class ProtobufTest(HostileTest):
             options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
 
             def send(_):
-                with grpc.insecure_channel(bounded.address, options) as channel:
-                    return self.call("/mtm.v1.InferenceService/Tokenize", payload, channel=channel)
+                # gRPC ends a connection without a request, as one that has just come, where it wants memory back:
+                # UNAVAILABLE says to try again.
+                for _ in range(10):
+                    with grpc.insecure_channel(bounded.address, options) as channel:
+                        code = self.call("/mtm.v1.InferenceService/Tokenize", payload, channel=channel)
+                    if code != grpc.StatusCode.UNAVAILABLE:
+                        break
+                return code
             before = mebibytes(bounded, "VmHWM")
             with concurrent.futures.ThreadPoolExecutor(3) as pool:
                 codes = set(pool.map(send, range(3)))
             growth = mebibytes(bounded, "VmHWM") - before
-        # UNAVAILABLE: gRPC closes a connection without requests, as one that has just come, where it wants memory back.
-        self.assertLessEqual(codes, {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE})
+        self.assertEqual(codes, {grpc.StatusCode.RESOURCE_EXHAUSTED})
         self.assertLess(growth, 150)
         self.row("3 messages of 200 MiB to --max-network-bytes 32MiB", f"{codes_in_words(codes)}; memory grew by {growth} MiB")
 
@@ -390,6 +395,7 @@ class Http2Test(HostileTest):
             with grpc.insecure_channel(bounded.address) as channel:
                 self.assertEqual(self.call("/mtm.v1.InferenceService/GetModel", b"", channel=channel),
                                  grpc.StatusCode.OK)
+        self.assertLess(growth, 512)
         self.row("headers that never end to --max-network-bytes 32MiB",
                  f"connection closed after {sent // MEBIBYTE} MiB; memory grew by {growth} MiB")
 
