@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Draws what memory_benchmark measured, and prints it as a table.
 
@@ -7,7 +7,6 @@
 
 import argparse
 import collections
-import json
 
 import matplotlib
 
@@ -15,7 +14,8 @@ matplotlib.use("Agg")
 matplotlib.rcParams["svg.fonttype"] = "none"
 import matplotlib.pyplot as plt  # noqa: E402
 
-SECONDS = {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+import report  # noqa: E402
+
 STORING = {"Create": "create", "Load": "load", "Append": "append 1,000 tokens"}
 USING = {"Search": "search of one key", "Step/type:2": "step, Type 2", "Step/type:3": "step, Type 3"}
 
@@ -23,21 +23,17 @@ USING = {"Search": "search of one key", "Step/type:2": "step, Type 2", "Step/typ
 def read(file):
     """{curve: {tokens: benchmark}}, seconds in benchmark["seconds"]."""
     curves = collections.defaultdict(dict)
-    for benchmark in json.load(file)["benchmarks"]:
-        benchmark["seconds"] = benchmark["real_time"] * SECONDS[benchmark["time_unit"]]
-        parts = [part for part in benchmark["name"].split("/") if part.split(":")[0] not in
-                 ("iterations", "manual_time", "real_time")]
-        tokens = [int(part.split(":")[1]) for part in parts if part.startswith("tokens:")]
-        curve = "/".join(part for part in parts if not part.startswith("tokens:"))
-        curves[curve][tokens[0] if tokens else None] = benchmark
+    for name, arguments, benchmark in report.read(file):
+        tokens = arguments.pop("tokens", None)
+        curves["/".join([name, *(f"{key}:{value}" for key, value in arguments.items())])][tokens] = benchmark
     return curves
 
 
 def time_in_words(seconds):
     for unit in ("s", "ms", "us"):
-        if seconds >= SECONDS[unit]:
+        if seconds >= report.SECONDS[unit]:
             break
-    number = seconds / SECONDS[unit]
+    number = seconds / report.SECONDS[unit]
     return f"{number:.{0 if number >= 100 else 1}f} {unit}"
 
 

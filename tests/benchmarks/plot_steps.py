@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Draws what step_benchmark and memory_benchmark measured of a decode step, against the length of the context, the
 tokens of the memory and the sequences of the step, with the line that the machine sets; prints the figures.
@@ -9,7 +9,6 @@ tokens of the memory and the sequences of the step, with the line that the machi
                                                                                           python3-matplotlib)"""
 
 import argparse
-import json
 
 import matplotlib
 
@@ -17,7 +16,8 @@ matplotlib.use("Agg")
 matplotlib.rcParams["svg.fonttype"] = "none"
 import matplotlib.pyplot as plt  # noqa: E402
 
-MILLISECONDS = {"s": 1e3, "ms": 1, "us": 1e-3, "ns": 1e-6}
+import report  # noqa: E402
+
 TYPES = {0: "plain", 2: "Type 2", 3: "Type 3"}
 COLORS = {"plain": "C0", "Type 2": "C1", "Type 3": "C2"}
 
@@ -28,24 +28,9 @@ CACHE_BYTES = 2 * LAYERS * WIDTH * 4  # of a token
 BATCH_CONTEXT = 128
 
 
-def read(file):
-    """[(name, {argument: value}, benchmark)], milliseconds in benchmark["ms"]."""
-    result = []
-    for benchmark in json.load(file)["benchmarks"]:
-        if benchmark.get("run_type") == "aggregate":
-            continue
-        benchmark["ms"] = benchmark["real_time"] * MILLISECONDS[benchmark["time_unit"]]
-        parts = benchmark["name"].split("/")
-        arguments = {key: int(value) for key, value in
-                     (part.split(":") for part in parts if ":" in part) if key != "iterations"}
-        name = "/".join(part for part in parts if ":" not in part and part not in ("real_time", "manual_time"))
-        result.append((name, arguments, benchmark))
-    return result
-
-
 def curve(benchmarks, name, argument, kind):
     """[(argument, ms)] of one type of memory."""
-    return sorted((arguments[argument], benchmark["ms"]) for found, arguments, benchmark in benchmarks
+    return sorted((arguments[argument], 1e3 * benchmark["seconds"]) for found, arguments, benchmark in benchmarks
                   if found == name and arguments.get("type", 0) == kind and argument in arguments)
 
 
@@ -88,7 +73,7 @@ def draw(panels, file):
 def print_table(panels, steps):
     print(f"reads {only(steps, 'ReadMemory')['bytes_per_second'] / 1e9:.1f} GB/s, multiplies "
           f"{only(steps, 'LargeProduct')['items_per_second'] / 1e9:.0f} G/s; a step's bare at::linear calls take "
-          f"{only(steps, 'BareLinearCalls')['ms']:.1f} ms")
+          f"{1e3 * only(steps, 'BareLinearCalls')['seconds']:.1f} ms")
     for title, label, lines, bound in panels:
         print(f"\n{title}; ms\n| {label} | " + " | ".join([*lines, "limit"]) + " |")
         print("| --- " * (len(lines) + 2) + "|")
@@ -99,9 +84,10 @@ def print_table(panels, steps):
     for name, arguments, benchmark in steps:
         if name != "DecodeStep/exact":
             continue
+        step = 1e3 * benchmark["seconds"]
         anew = dict(curve(steps, "Prefill", "tokens", arguments["type"]))[arguments["context"]]
-        print(f"| {arguments['context']} | {TYPES[arguments['type']]} | {benchmark['ms']:.1f} | {anew:.1f} | "
-              f"{anew / benchmark['ms']:.1f} | {benchmark['rows']:.0f} |")
+        print(f"| {arguments['context']} | {TYPES[arguments['type']]} | {step:.1f} | {anew:.1f} | "
+              f"{anew / step:.1f} | {benchmark['rows']:.0f} |")
 
 
 def main():
@@ -110,7 +96,7 @@ def main():
     parser.add_argument("memory", type=argparse.FileType())
     parser.add_argument("-o", "--output", help="file; its ending says the format, as .svg or .png")
     options = parser.parse_args()
-    steps, memory = read(options.steps), read(options.memory)
+    steps, memory = report.read(options.steps), report.read(options.memory)
     panels = list(curves(steps, memory))
     print_table(panels, steps)
     if options.output:
