@@ -449,7 +449,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(code, 0, shown)
         self.assertIn(" │ with cats", shown)
         self.assertNotIn("\x1b[1m", shown)  # NO_COLOR
-        code, shown = self.on_terminal("generate", "-n", "5", "A cat")
+        code, shown = self.on_terminal("generate", "-n", "5", "--ignore-end", "A cat")
         self.assertEqual(code, 0, shown)
         self.assertIn("[token limit reached: 5 tokens", shown)
         with tempfile.NamedTemporaryFile("w") as file:
