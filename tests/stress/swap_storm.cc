@@ -195,15 +195,17 @@ class SwapStorm {
     const auto memories = v1::MemoryService::NewStub(channel);
     const auto inference = v1::InferenceService::NewStub(channel);
     const std::vector<std::string> present = board_.present();
-    std::string digest, reference;
+    std::string digest, reference, remade;
     for (const auto& [key, answer] : answers_) {
       if (key.first != digest) {
         digest = key.first;
         const auto kept = std::ranges::find_if(
             present, [&](const std::string& name) { return name.ends_with("@" + digest); });
-        reference = kept == present.end() ? Remake(*memories, digest) : *kept;
-        if (reference.empty()) continue;
+        Delete(*memories, remade);
+        remade = kept == present.end() ? Remake(*memories, digest) : "";
+        reference = kept == present.end() ? remade : *kept;
       }
+      if (reference.empty()) continue;  // not made: a fault already
       grpc::ClientContext context;
       v1::GenerateResponse response;
       const grpc::Status status = inference->Generate(&context, Request(key.second, reference), &response);
@@ -214,6 +216,17 @@ class SwapStorm {
             absl::StrCat("request ", key.second, " with the version ", digest, " gets something else alone"));
       }
     }
+  }
+
+  // One that was made anew is in the way of the next ones: each is a line more of the manifest.
+  void Delete(v1::MemoryService::Stub& stub, const std::string& name) {
+    if (name.empty()) return;
+    grpc::ClientContext context;
+    v1::DeleteMemoryRequest request;
+    request.set_name(name);
+    v1::DeleteMemoryResponse response;
+    if (const grpc::Status status = stub.DeleteMemory(&context, request, &response); !status.ok())
+      Fail(absl::StrCat("deleting ", name, ": ", Describe(status)));
   }
 
   // A memory of the same windows; empty where that failed.
