@@ -21,27 +21,17 @@ constexpr size_t kKeysAtOnce = 4;
 constexpr size_t kPrefetchRows = 12;
 constexpr size_t kCacheLine = 64 / sizeof(float);
 
+// Keys or values that the rows of AttendRows share: 16 KiB at GPT-2's widths. A multiple of kKeysAtOnce.
+constexpr size_t kTile = 64;
+
 template <size_t kLanes>
 [[gnu::always_inline]] inline void Load(const float* from, Lanes<kLanes>& lanes) {
   std::memcpy(&lanes, from, sizeof(lanes));
 }
 
-// products[r] = query . keys[r], [dim] each. Their lanes are added up together: one key's take longer than
-// its products.
+// The sums of the lanes of sums[0..4), added up together: one by one they take longer than the products.
 template <size_t kLanes>
-[[gnu::always_inline]] inline void Dot4(const float* query, const float* const* keys, size_t dim,
-                                        float* products) {
-  Lanes<kLanes> sums[kKeysAtOnce] = {};
-  const size_t whole = dim / kLanes * kLanes;
-  for (size_t i = 0; i < whole; i += kLanes) {
-    Lanes<kLanes> q, k;
-    Load<kLanes>(query + i, q);
-    for (size_t r = 0; r < kKeysAtOnce; ++r) {
-      __builtin_prefetch(keys[r] + kPrefetchRows * dim + i);
-      Load<kLanes>(keys[r] + i, k);
-      sums[r] += q * k;
-    }
-  }
+[[gnu::always_inline]] inline void SumLanes(const Lanes<kLanes>* sums, float* products) {
   const Lanes<kLanes>&a = sums[0], &b = sums[1], &c = sums[2], &d = sums[3];
   Lanes<kLanes> ab, cd, all;
   if constexpr (kLanes == 16) {
@@ -62,101 +52,209 @@ template <size_t kLanes>
           __builtin_shufflevector(ab, cd, 2, 3, 6, 7, 10, 11, 14, 15);
     all += __builtin_shufflevector(all, all, 1, 0, 3, 2, 5, 4, 7, 6);
   }
-  for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] = all[kLanes / kKeysAtOnce * r];
-  for (size_t i = whole; i < dim; ++i) {
-    for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] += query[i] * keys[r][i];
-  }
+  for (size_t key = 0; key < kKeysAtOnce; ++key) products[key] = all[kLanes / kKeysAtOnce * key];
 }
 
-// out[0, kWidth) = sum of weights[i] * values[i, 0..kWidth)
-template <size_t kWidth>
-[[gnu::always_inline]] inline void WeightedSum(std::span<const float> weights, const float* values,
-                                               size_t stride, float* out) {
-  float lanes[kWidth] = {};
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const float* const from = values + i * stride;
-    for (size_t j = 0; j < kWidth; j += kCacheLine) __builtin_prefetch(from + kPrefetchRows * stride + j);
-    for (size_t j = 0; j < kWidth; ++j) lanes[j] += weights[i] * from[j];
-  }
-  std::copy(lanes, lanes + kWidth, out);
-}
-
-template <size_t kLanes>
-[[gnu::always_inline]] inline void RowAttentionHere(std::span<const float> query, const float* keys,
-                                                    std::span<float> attention) {
-  const size_t n = attention.size(), dim = query.size();
-  for (size_t i = 0; i < n; i += kKeysAtOnce) {
+// scores[row][i] = queries[row] . keys[i] for i in [begin, end). queries [kRows, dim], scores [kRows, end]
+// and more, so many numbers apart; keys [end, dim].
+template <size_t kLanes, size_t kRows>
+[[gnu::always_inline]] inline void Scores(const float* queries, size_t query_stride, size_t dim,
+                                          const float* keys, size_t begin, size_t end, float* scores,
+                                          size_t scores_stride) {
+  const size_t whole = dim / kLanes * kLanes;
+  for (size_t i = begin; i < end; i += kKeysAtOnce) {
     // The last ones in the same way, so that equal keys have equal products.
-    const float* rows[kKeysAtOnce];
-    float products[kKeysAtOnce];
-    for (size_t r = 0; r < kKeysAtOnce; ++r) rows[r] = keys + std::min(i + r, n - 1) * dim;
-    Dot4<kLanes>(query.data(), rows, dim, products);
-    std::copy_n(products, std::min(kKeysAtOnce, n - i), &attention[i]);
+    const float* key[kKeysAtOnce];
+    for (size_t r = 0; r < kKeysAtOnce; ++r) key[r] = keys + std::min(i + r, end - 1) * dim;
+    Lanes<kLanes> sums[kRows][kKeysAtOnce] = {};
+    for (size_t j = 0; j < whole; j += kLanes) {
+      Lanes<kLanes> q[kRows], k;
+      for (size_t row = 0; row < kRows; ++row) Load<kLanes>(queries + row * query_stride + j, q[row]);
+      for (size_t r = 0; r < kKeysAtOnce; ++r) {
+        __builtin_prefetch(key[r] + kPrefetchRows * dim + j);
+        Load<kLanes>(key[r] + j, k);
+        for (size_t row = 0; row < kRows; ++row) sums[row][r] += q[row] * k;
+      }
+    }
+    for (size_t row = 0; row < kRows; ++row) {
+      float products[kKeysAtOnce];
+      SumLanes<kLanes>(sums[row], products);
+      for (size_t j = whole; j < dim; ++j) {
+        for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] += queries[row * query_stride + j] * key[r][j];
+      }
+      std::copy_n(products, std::min(kKeysAtOnce, end - i), scores + row * scores_stride + i);
+    }
   }
-  const float scale = 1 / std::sqrt(static_cast<float>(dim));
-  for (size_t i = 0; i < n; ++i) attention[i] *= scale;
+}
 
-  const float largest = *std::max_element(attention.begin(), attention.end());
-  for (size_t i = 0; i < n; ++i) attention[i] = Exp(attention[i] - largest);
+// scores = softmax(scores / sqrt(dim))
+template <size_t kLanes>
+[[gnu::always_inline]] inline void Softmax(std::span<float> scores, size_t dim) {
+  const size_t n = scores.size();
+  const float scale = 1 / std::sqrt(static_cast<float>(dim));
+  for (size_t i = 0; i < n; ++i) scores[i] *= scale;
+
+  const float largest = *std::max_element(scores.begin(), scores.end());
+  for (size_t i = 0; i < n; ++i) scores[i] = Exp(scores[i] - largest);
   Lanes<kLanes> sums = {}, lanes;
   const size_t whole = n / kLanes * kLanes;
   for (size_t i = 0; i < whole; i += kLanes) {
-    Load<kLanes>(&attention[i], lanes);
+    Load<kLanes>(&scores[i], lanes);
     sums += lanes;
   }
   float sum = 0;
   for (size_t i = 0; i < kLanes; ++i) sum += sums[i];
-  for (size_t i = whole; i < n; ++i) sum += attention[i];
-  for (size_t i = 0; i < n; ++i) attention[i] /= sum;
+  for (size_t i = whole; i < n; ++i) sum += scores[i];
+  for (size_t i = 0; i < n; ++i) scores[i] /= sum;
 }
 
-[[gnu::always_inline]] inline void AttendValuesHere(std::span<const float> attention, const float* values,
-                                                    std::span<float> out) {
-  const size_t dim = out.size();
-  size_t at = 0;
-  for (; at + 64 <= dim; at += 64) WeightedSum<64>(attention, values + at, dim, &out[at]);
-  for (; at + 16 <= dim; at += 16) WeightedSum<16>(attention, values + at, dim, &out[at]);
-  for (; at < dim; ++at) WeightedSum<1>(attention, values + at, dim, &out[at]);
+// out[row][0, kLanes * kVectors) += sum of weights[row][i] * values[i] for i < n, added up in that order.
+// Rows of weights, values and out are so many numbers apart.
+template <size_t kLanes, size_t kVectors, size_t kRows>
+[[gnu::always_inline]] inline void AddWeighted(const float* weights, size_t weights_stride, size_t n,
+                                               const float* values, size_t stride, float* out,
+                                               size_t out_stride) {
+  Lanes<kLanes> sums[kRows][kVectors];
+  for (size_t row = 0; row < kRows; ++row) std::memcpy(sums[row], out + row * out_stride, sizeof(sums[row]));
+  for (size_t i = 0; i < n; ++i) {
+    const float* const from = values + i * stride;
+    for (size_t v = 0; v < kVectors; ++v) {
+      Lanes<kLanes> value;
+      __builtin_prefetch(from + kPrefetchRows * stride + v * kLanes);
+      Load<kLanes>(from + v * kLanes, value);
+      for (size_t row = 0; row < kRows; ++row) sums[row][v] += weights[row * weights_stride + i] * value;
+    }
+  }
+  for (size_t row = 0; row < kRows; ++row) std::memcpy(out + row * out_stride, sums[row], sizeof(sums[row]));
 }
+
+// out[row] += weights[row] values; weights [kRows, n], values [n, dim], out [kRows, dim]
+template <size_t kLanes, size_t kVectors, size_t kRows>
+[[gnu::always_inline]] inline void AddValues(const float* weights, size_t weights_stride, size_t n,
+                                             const float* values, size_t dim, float* out, size_t out_stride) {
+  constexpr size_t kWidth = kLanes * kVectors;
+  size_t at = 0;
+  for (; at + kWidth <= dim; at += kWidth) {
+    AddWeighted<kLanes, kVectors, kRows>(weights, weights_stride, n, values + at, dim, out + at, out_stride);
+  }
+  for (; at + kLanes <= dim; at += kLanes) {
+    AddWeighted<kLanes, 1, kRows>(weights, weights_stride, n, values + at, dim, out + at, out_stride);
+  }
+  for (size_t row = 0; row < kRows; ++row) {
+    for (size_t j = at; j < dim; ++j) {
+      for (size_t i = 0; i < n; ++i)
+        out[row * out_stride + j] += weights[row * weights_stride + i] * values[i * dim + j];
+    }
+  }
+}
+
+// One piece of code each, so that a row's bits do not depend on what a compiler makes of it in another place.
+struct RowKernels {
+  size_t n_rows;
+  void (*scores)(const float* queries, size_t query_stride, size_t dim, const float* keys, size_t begin,
+                 size_t end, float* scores, size_t scores_stride);
+  void (*add_values)(const float* weights, size_t weights_stride, size_t n, const float* values, size_t dim,
+                     float* out, size_t out_stride);
+};
+struct Kernels {
+  RowKernels one, several;  // several: for widths of whole registers alone, where they have the bits of one
+  void (*softmax)(std::span<float> scores, size_t dim);
+};
+constexpr size_t kWholeWidth = 16;
+
+constexpr Kernels kPortable = {
+    {1, Scores<16, 1>, AddValues<16, 1, 1>}, {2, Scores<16, 2>, AddValues<16, 1, 2>}, Softmax<16>};
 
 #if defined(__x86_64__)
 
-MTM_AVX2 void Avx2RowAttention(std::span<const float> query, const float* keys, std::span<float> attention) {
-  RowAttentionHere<8>(query, keys, attention);
+template <size_t kRows>
+MTM_AVX2 void Avx2Scores(const float* queries, size_t query_stride, size_t dim, const float* keys,
+                         size_t begin, size_t end, float* scores, size_t scores_stride) {
+  Scores<8, kRows>(queries, query_stride, dim, keys, begin, end, scores, scores_stride);
 }
-MTM_AVX512 void Avx512RowAttention(std::span<const float> query, const float* keys,
-                                   std::span<float> attention) {
-  RowAttentionHere<16>(query, keys, attention);
+template <size_t kVectors, size_t kRows>
+MTM_AVX2 void Avx2AddValues(const float* weights, size_t weights_stride, size_t n, const float* values,
+                            size_t dim, float* out, size_t out_stride) {
+  AddValues<8, kVectors, kRows>(weights, weights_stride, n, values, dim, out, out_stride);
 }
+MTM_AVX2 void Avx2Softmax(std::span<float> scores, size_t dim) { Softmax<8>(scores, dim); }
 
-MTM_AVX2 void Avx2AttendValues(std::span<const float> attention, const float* values, std::span<float> out) {
-  AttendValuesHere(attention, values, out);
+template <size_t kRows>
+MTM_AVX512 void Avx512Scores(const float* queries, size_t query_stride, size_t dim, const float* keys,
+                             size_t begin, size_t end, float* scores, size_t scores_stride) {
+  Scores<16, kRows>(queries, query_stride, dim, keys, begin, end, scores, scores_stride);
 }
-MTM_AVX512 void Avx512AttendValues(std::span<const float> attention, const float* values,
-                                   std::span<float> out) {
-  AttendValuesHere(attention, values, out);
+template <size_t kRows>
+MTM_AVX512 void Avx512AddValues(const float* weights, size_t weights_stride, size_t n, const float* values,
+                                size_t dim, float* out, size_t out_stride) {
+  AddValues<16, 4, kRows>(weights, weights_stride, n, values, dim, out, out_stride);
 }
+MTM_AVX512 void Avx512Softmax(std::span<float> scores, size_t dim) { Softmax<16>(scores, dim); }
+
+// As many rows and vectors as the registers hold sums and operands of: 16 of them, 32.
+constexpr Kernels kAvx2 = {
+    {1, Avx2Scores<1>, Avx2AddValues<8, 1>}, {2, Avx2Scores<2>, Avx2AddValues<4, 2>}, Avx2Softmax};
+constexpr Kernels kAvx512 = {
+    {1, Avx512Scores<1>, Avx512AddValues<1>}, {4, Avx512Scores<4>, Avx512AddValues<4>}, Avx512Softmax};
 
 #endif
+
+const Kernels& KernelsFor([[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+  if (isa >= Isa::kAvx512) return kAvx512;
+  if (isa >= Isa::kAvx2) return kAvx2;
+#endif
+  return kPortable;
+}
 
 }  // namespace
 
-void RowAttention(std::span<const float> query, const float* keys, std::span<float> attention,
-                  [[maybe_unused]] Isa isa) {
-#if defined(__x86_64__)
-  if (isa >= Isa::kAvx512) return Avx512RowAttention(query, keys, attention);
-  if (isa >= Isa::kAvx2) return Avx2RowAttention(query, keys, attention);
-#endif
-  RowAttentionHere<16>(query, keys, attention);
+void RowAttention(std::span<const float> query, const float* keys, std::span<float> attention, Isa isa) {
+  const Kernels& kernels = KernelsFor(isa);
+  kernels.one.scores(query.data(), 0, query.size(), keys, 0, attention.size(), attention.data(), 0);
+  kernels.softmax(attention, query.size());
 }
 
-void AttendValues(std::span<const float> attention, const float* values, std::span<float> out,
-                  [[maybe_unused]] Isa isa) {
-#if defined(__x86_64__)
-  if (isa >= Isa::kAvx512) return Avx512AttendValues(attention, values, out);
-  if (isa >= Isa::kAvx2) return Avx2AttendValues(attention, values, out);
-#endif
-  AttendValuesHere(attention, values, out);
+void AttendValues(std::span<const float> attention, const float* values, std::span<float> out, Isa isa) {
+  std::ranges::fill(out, 0.f);
+  KernelsFor(isa).one.add_values(attention.data(), 0, attention.size(), values, out.size(), out.data(), 0);
+}
+
+void AttendRows(const QueryRows& rows, std::span<float> scratch, Isa isa) {
+  const Kernels& kernels = KernelsFor(isa);
+  const bool is_whole = rows.dim % kWholeWidth == 0;
+  const size_t n_keys = rows.first + rows.n;
+  const auto scores = [&](size_t row) { return &scratch[row * n_keys]; };
+  const auto out = [&](size_t row) { return rows.out + row * rows.out_stride; };
+
+  // Tile after tile of keys, then of values, by all rows that see it: each is fetched from far once.
+  // function(kernels, row, begin, end): of kernels.n_rows rows from `row` on
+  const auto for_tiles = [&](const auto& function) {
+    for (size_t begin = 0; begin < n_keys; begin += kTile) {
+      const auto end_of = [&](size_t row) { return std::min(begin + kTile, rows.first + row + 1); };
+      for (size_t row = begin > rows.first ? begin - rows.first : 0; row < rows.n;) {
+        const RowKernels& together =
+            is_whole && row + kernels.several.n_rows <= rows.n ? kernels.several : kernels.one;
+        const size_t end = end_of(row);
+        function(together, row, begin, end);
+        for (const size_t last = row + together.n_rows; ++row < last;) {  // the later ones see more
+          if (end_of(row) > end) function(kernels.one, row, end, end_of(row));
+        }
+      }
+    }
+  };
+  for_tiles([&](const RowKernels& some, size_t row, size_t begin, size_t end) {
+    some.scores(rows.queries + row * rows.query_stride, rows.query_stride, rows.dim, rows.keys, begin, end,
+                scores(row), n_keys);
+  });
+  for (size_t row = 0; row < rows.n; ++row) {
+    kernels.softmax({scores(row), rows.first + row + 1}, rows.dim);
+    std::fill_n(out(row), rows.dim, 0.f);
+  }
+  for_tiles([&](const RowKernels& some, size_t row, size_t begin, size_t end) {
+    some.add_values(scores(row) + begin, n_keys, end - begin, rows.values + begin * rows.dim, rows.dim,
+                    out(row), rows.out_stride);
+  });
 }
 
 }  // namespace mtm

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention of a decode step: one query a head. Reads each key and each value once, in order.
+// Attention on the CPU, of one head. A row's bits are its own: the same whatever rows are attended with it.
 #ifndef MTM_SERVER_MODEL_ATTEND_ROW_H_
 #define MTM_SERVER_MODEL_ATTEND_ROW_H_
 
-#include <cstdint>
+#include <cstddef>
 #include <span>
 
 #include "memory_store/cpu.h"
@@ -17,6 +17,19 @@ void RowAttention(std::span<const float> query, const float* keys, std::span<flo
 // attention V: attention [n]; values [n, dim]; out [dim].
 void AttendValues(std::span<const float> attention, const float* values, std::span<float> out,
                   Isa isa = BestIsa());
+
+// Rows at positions [first, first + n), each of which sees the keys up to its own.
+struct QueryRows {
+  size_t first, n, dim;
+  const float* queries;        // [n, dim], `query_stride` apart
+  const float *keys, *values;  // [first + n, dim]
+  float* out;                  // [n, dim], `out_stride` apart
+  size_t query_stride, out_stride;
+};
+inline constexpr size_t kRowsTogether = 16;  // what a core's cache holds well
+
+// RowAttention and AttendValues of n <= kRowsTogether rows. scratch [n, first + n].
+void AttendRows(const QueryRows& rows, std::span<float> scratch, Isa isa = BestIsa());
 
 }  // namespace mtm
 

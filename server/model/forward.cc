@@ -55,13 +55,6 @@ Tensor SplitHeads(const Tensor& rows, int n_head) {
   return rows.view({rows.size(0), n_head, rows.size(1) / n_head}).transpose(0, 1);
 }
 
-// Rows [n, n_embd] that begin at a cache line, as a sequence's own do and those amid a batch need not: MKL
-// sums in another order where operands lie otherwise. Rows of whole lines lie well wherever they are.
-Tensor Aligned(const Tensor& rows) {
-  constexpr int64_t kLine = 64 / sizeof(float);
-  return rows.size(1) % kLine == 0 ? rows : rows.clone(at::MemoryFormat::Contiguous);
-}
-
 // Added to the scores of rows [first, first + n_rows) over positions [0, first + n_rows): -inf where a row
 // would see a later position.
 Tensor CausalMask(int first, int n_rows, c10::Device device) {
@@ -70,18 +63,20 @@ Tensor CausalMask(int first, int n_rows, c10::Device device) {
       .triu_(first + 1);
 }
 
+// How many pieces of `work` multiplications each.
+int64_t WorthAThread(int64_t work) { return std::max<int64_t>(1, kAttentionWorkPerThread / work); }
+
 // Calls function(head) for all heads, of `work` multiplications each.
 template <typename Function>
 void ForEachHead(int64_t n_heads, int64_t work, Function function) {
-  at::parallel_for(0, n_heads, std::max<int64_t>(1, kAttentionWorkPerThread / work),
-                   [&function](int64_t begin, int64_t end) {
-                     for (int64_t head = begin; head < end; ++head) function(head);
-                   });
+  at::parallel_for(0, n_heads, WorthAThread(work), [&function](int64_t begin, int64_t end) {
+    for (int64_t head = begin; head < end; ++head) function(head);
+  });
 }
 
-// One head's rows of a cache [n_head, capacity, head_dim] on the CPU.
-float* HeadRows(const Tensor& cache, int64_t head) {
-  return cache.mutable_data_ptr<float>() + head * cache.stride(0);
+// One head's rows of [n_head, rows, head_dim] on the CPU, a cache or queries.
+float* HeadRows(const Tensor& tensor, int64_t head) {
+  return tensor.mutable_data_ptr<float>() + head * tensor.stride(0);
 }
 
 // s of METHOD 2: softmax(q K^T / sqrt(d)) of the newest row, [n_head, end]. query: [n_head, 1, head_dim];
@@ -92,16 +87,15 @@ Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
     const Tensor scores = at::bmm(query, key.narrow(1, 0, end).transpose(1, 2)).squeeze(1);
     return at::softmax(scores.div_(std::sqrt(static_cast<double>(dim))), -1);
   }
-  const Tensor q = query.contiguous(), attention = at::empty({n_head, end}, query.options());
+  const Tensor attention = at::empty({n_head, end}, query.options());
   ForEachHead(n_head, end * dim, [&](int64_t head) {
-    RowAttention({q.const_data_ptr<float>() + head * dim, static_cast<size_t>(dim)}, HeadRows(key, head),
+    RowAttention({HeadRows(query, head), static_cast<size_t>(dim)}, HeadRows(key, head),
                  {attention.mutable_data_ptr<float>() + head * end, static_cast<size_t>(end)});
   });
   return attention;
 }
 
-// As Attend, of the newest row and on the CPU, from its LastRowAttention: with the bits that it has in
-// AttendSteps.
+// Attend of the newest row, from its LastRowAttention, on the CPU: the same bits.
 Tensor AttendLastRow(const Tensor& attention, const Tensor& value) {
   const int64_t n_head = attention.size(0), end = attention.size(1), dim = value.size(2);
   const Tensor out = at::empty({1, n_head * dim}, attention.options());
@@ -113,9 +107,38 @@ Tensor AttendLastRow(const Tensor& attention, const Tensor& value) {
   return out;
 }
 
+// Attend on the CPU.
+Tensor AttendOnCpu(const Tensor& query, const Tensor& key, const Tensor& value, int first, int end) {
+  const int64_t n_head = query.size(0), count = query.size(1), dim = query.size(2), d = n_head * dim;
+  constexpr int64_t kTogether = kRowsTogether;
+  const int64_t n_blocks = (count + kTogether - 1) / kTogether;
+  const Tensor out = at::empty({count, d}, query.options());
+  const int64_t work = end * dim * std::min(count, kTogether);
+  at::parallel_for(0, n_head * n_blocks, WorthAThread(work), [&](int64_t begin, int64_t stop) {
+    std::vector<float> scratch(static_cast<size_t>(std::min(count, kTogether) * end));
+    for (int64_t i = begin; i < stop; ++i) {
+      // Later blocks see more keys: one from either end in turn, so that threads have equal shares.
+      const int64_t head = i / n_blocks, turn = i % n_blocks;
+      const int64_t row = (turn % 2 == 0 ? turn / 2 : n_blocks - 1 - turn / 2) * kTogether;
+      mtm::AttendRows({.first = static_cast<size_t>(first + row),
+                       .n = static_cast<size_t>(std::min(kTogether, count - row)),
+                       .dim = static_cast<size_t>(dim),
+                       .queries = HeadRows(query, head) + row * query.stride(1),
+                       .keys = HeadRows(key, head),
+                       .values = HeadRows(value, head),
+                       .out = out.mutable_data_ptr<float>() + row * d + head * dim,
+                       .query_stride = static_cast<size_t>(query.stride(1)),
+                       .out_stride = static_cast<size_t>(d)},
+                      scratch);
+    }
+  });
+  return out;
+}
+
 // softmax(Q K^T / sqrt(d) + causal mask) V for rows [first, end) of one sequence. query: [n_head, end -
 // first, head_dim]; key, value: caches, [n_head, capacity, head_dim]. Returns [end - first, n_embd].
 Tensor Attend(const Tensor& query, const Tensor& key, const Tensor& value, int first, int end) {
+  if (key.is_cpu()) return AttendOnCpu(query, key, value, first, end);
   const bool is_square = first == 0, is_last_row = end - first == 1;
   const Tensor k = key.narrow(1, 0, end).unsqueeze(0), v = value.narrow(1, 0, end).unsqueeze(0);
   std::optional<Tensor> mask;
@@ -169,9 +192,8 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
     q = q.narrow(1, q.size(1) - 1, 1);
     rows.first = end - 1;
   }
-  if (rows.count() > 1 || !value.is_cpu()) return Attend(q, layer.key, value, rows.first, end);
-  if (!attention.defined()) attention = LastRowAttention(q, layer.key, end);
-  return AttendLastRow(attention, value);
+  if (rows.count() == 1 && attention.defined() && value.is_cpu()) return AttendLastRow(attention, value);
+  return Attend(q, layer.key, value, rows.first, end);
 }
 
 // Do all sequences run one row on the CPU, and no memory can make them run more?
@@ -261,7 +283,7 @@ Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& 
     const Tensor own = qkv.narrow(0, rows.offset, count);
     Tensor residual = x.narrow(0, rows.offset, count);
     outputs.push_back(AttendSequence(rows.sequence->layers[index], rows,
-                                     SplitHeads(Aligned(own.narrow(1, 0, d)), n_head),
+                                     SplitHeads(own.narrow(1, 0, d), n_head),
                                      SplitHeads(own.narrow(1, d, d), n_head),
                                      SplitHeads(own.narrow(1, 2 * d, d), n_head), is_last_layer, residual));
     residuals.push_back(residual);

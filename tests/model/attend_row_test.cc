@@ -62,6 +62,38 @@ TEST(AttendRowTest, IsTheEquation) {
   }
 }
 
+TEST(AttendRowTest, RowsTogetherHaveTheBitsOfEachAlone) {
+  for (const Isa isa : Isas()) {
+    for (const size_t dim : {5u, 24u, 64u}) {
+      for (const size_t first : {0u, 1u, 50u, 63u, 64u, 300u}) {
+        for (const size_t n : {1u, 3u, 16u}) {
+          const size_t n_keys = first + n, stride = 3 * dim;
+          const std::vector<float> queries = Random(n * stride, 1, 1), keys = Random(n_keys * dim, 1, 2),
+                                   values = Random(n_keys * dim, 1, 3);
+          std::vector<float> scratch(n * n_keys, NAN), out(n * stride, NAN);
+          AttendRows({.first = first,
+                      .n = n,
+                      .dim = dim,
+                      .queries = queries.data(),
+                      .keys = keys.data(),
+                      .values = values.data(),
+                      .out = out.data(),
+                      .query_stride = stride,
+                      .out_stride = stride},
+                     scratch, isa);
+          for (size_t r = 0; r < n; ++r) {
+            std::vector<float> attention(first + r + 1), expected(dim);
+            RowAttention({&queries[r * stride], dim}, keys.data(), attention, isa);
+            AttendValues(attention, values.data(), expected, isa);
+            ASSERT_TRUE(std::equal(expected.begin(), expected.end(), &out[r * stride]))
+                << dim << " " << first << " " << n << " " << r << " " << int(isa);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(AttendRowTest, WhatIsNoNumberStaysNone) {
   constexpr size_t kKeys = 9, kDim = 24;
   for (const Isa isa : Isas()) {

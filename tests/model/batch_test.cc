@@ -119,6 +119,46 @@ TEST(BatchTest, LogitsDoNotDependOnTheBatchWithSeveralThreads) {
   SetModelThreads(1);
 }
 
+// A row's bits are its own: also among other rows of its sequence.
+TEST(RowsTest, APromptInPiecesHasTheBitsOfTheWhole) {
+  std::mt19937_64 random(RandomSeed(6));
+  for (const auto& model :
+       {LoadTiny(),
+        RandomModel(
+            {.n_layer = 2, .n_head = 2, .n_embd = 128, .n_ctx = 200, .n_inner = 512, .vocab_size = 257})}) {
+    const int n_ctx = model->config().n_ctx;
+    for (int i = 0; i < 10; ++i) {
+      const Tokens prompt = RandomTokens(random, 2 + static_cast<int>(random() % (n_ctx - 1)), *model);
+      const auto cut = prompt.begin() + 1 + static_cast<int>(random() % (prompt.size() - 1));
+      Sequence whole(*model, {.capacity = n_ctx}), pieces(*model, {.capacity = n_ctx});
+      Feed(*model, pieces, {prompt.begin(), cut});
+      EXPECT_EQ(Feed(*model, pieces, {cut, prompt.end()}), Feed(*model, whole, prompt))
+          << prompt.size() << " tokens, cut at " << cut - prompt.begin();
+    }
+  }
+}
+
+TEST(RowsTest, ExactModeHasTheBitsOfAFullPass) {
+  const auto model = LoadTiny();
+  TestMemories memories(*model);
+  std::mt19937_64 random(RandomSeed(7));
+  const std::vector<std::shared_ptr<const Memory>> pool = {memories.Make(RandomTokens(random, 25, *model)),
+                                                           memories.Make(RandomTokens(random, 4, *model))};
+  for (int i = 0; i < 20; ++i) {
+    const SequenceOptions options{.mode = Mode::kExact, .uses = RandomUses(random, pool, 4), .capacity = 48};
+    Tokens tokens = RandomTokens(random, 5 + static_cast<int>(random() % 30), *model);
+    Sequence steps(*model, options);
+    Feed(*model, steps, tokens);
+    for (int step = 0; step < 6; ++step) {
+      const Tokens token = RandomTokens(random, 1, *model);
+      tokens.push_back(token[0]);
+      Sequence full(*model, options);
+      EXPECT_EQ(Feed(*model, steps, token), Feed(*model, full, tokens))
+          << "case " << i << " step " << step << " " << Describe(options.uses);
+    }
+  }
+}
+
 TEST(ForkTest, AForkGoesItsOwnWay) {
   const auto model = LoadTiny();
   TestMemories memories(*model);
