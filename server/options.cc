@@ -113,6 +113,14 @@ void AddLimits(CLI::App& serve, ServerOptions& options) {
                   "memory")
       ->transform(SizeValue())
       ->check(at_least_one);
+  options.engine.max_prompt_cache_bytes = MachineMemoryBytes() / 32;
+  serve
+      .add_option(
+          "--max-prompt-cache-bytes", options.engine.max_prompt_cache_bytes,
+          "Bytes of prompts kept for later ones that begin in the same way, as 512MiB; 0: none; default: a "
+          "32nd of the machine's memory")
+      ->transform(SizeValue())
+      ->check(CLI::NonNegativeNumber);
   serve.add_option("--max-waiting", limits.max_waiting, "Requests that may wait; further ones are refused")
       ->check(count)
       ->capture_default_str();

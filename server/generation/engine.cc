@@ -56,24 +56,30 @@ size_t BatchBucket(size_t n, size_t n_buckets) {
 }  // namespace
 
 Engine::Engine(const Model& model, const Tokenizer* tokenizer, Options options)
-    : model_(model), tokenizer_(tokenizer), options_(options), waiting_(options.limits), thread_([this] {
-        Run();
-      }) {}
+    : model_(model),
+      tokenizer_(tokenizer),
+      options_(options),
+      waiting_(options.limits),
+      prompts_(options.max_prompt_cache_bytes),
+      thread_([this] { Run(); }),
+      refusing_thread_([this] { RefuseUnwanted(); }) {}
 
 Engine::~Engine() {
   Shutdown();
   thread_.join();
+  refusing_thread_.join();
 }
 
 void Engine::Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink, Requester requester) {
-  Submit(std::make_unique<GenerateTask>(model_, tokenizer_, std::move(request), std::move(sink)),
-         std::move(requester),
-         /*urgent=*/false);
+  auto task = std::make_unique<GenerateTask>(model_, tokenizer_, std::move(request), std::move(sink),
+                                             requester.identity, prompts_);
+  Submit(std::move(task), std::move(requester), /*urgent=*/false);
 }
 
 void Engine::Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink, Requester requester) {
-  Submit(std::make_unique<ScoreTask>(model_, std::move(request), std::move(sink)), std::move(requester),
-         /*urgent=*/false);
+  auto task =
+      std::make_unique<ScoreTask>(model_, std::move(request), std::move(sink), requester.identity, prompts_);
+  Submit(std::move(task), std::move(requester), /*urgent=*/false);
 }
 
 absl::Status Engine::Step(Sequence& sequence) {
@@ -90,7 +96,10 @@ void Engine::Submit(std::unique_ptr<Task> task, Requester requester, bool urgent
   {
     const std::lock_guard lock(mutex_);
     status = shutdown_ ? ShuttingDown() : waiting_.Add(admission, absl::Now());
-    if (status.ok()) wake_up_.notify_one();
+    if (status.ok()) {
+      wake_up_.notify_one();
+      look_at_line_.notify_one();
+    }
   }
   if (!status.ok()) admission.task->Fail(status);
 }
@@ -99,12 +108,14 @@ void Engine::Wake() {
   const std::lock_guard lock(mutex_);
   woken_ = true;
   wake_up_.notify_one();
+  if (waiting_.size() > 0) look_at_line_.notify_one();
 }
 
 void Engine::Shutdown() {
   const std::lock_guard lock(mutex_);
   shutdown_ = true;
   wake_up_.notify_one();
+  look_at_line_.notify_one();
 }
 
 EngineStats Engine::stats() const {
@@ -132,49 +143,54 @@ WaitingLine::Load Engine::CurrentLoad() const {
   return load;
 }
 
-absl::Time Engine::NextExpiry() const {
-  absl::Time next = waiting_.NextExpiry();
+absl::Time Engine::NextStall() const {
+  absl::Time next = absl::InfiniteFuture();
   for (const Active& active : active_) next = std::min(next, active.resting_since + options_.stall_timeout);
   return next;
 }
 
 void Engine::WaitForWork(std::unique_lock<std::mutex>& lock, const WaitingLine::Load& load) {
-  const auto has_work = [&] { return woken_ || shutdown_ || waiting_.CanTake(load); };
-  const absl::Time expiry = NextExpiry();
-  if (expiry == absl::InfiniteFuture()) {
-    wake_up_.wait(lock, has_work);
-  } else {
-    wake_up_.wait_until(lock, absl::ToChronoTime(expiry), has_work);
-  }
+  wake_up_.wait_until(lock, absl::ToChronoTime(NextStall()),
+                      [&] { return woken_ || shutdown_ || waiting_.CanTake(load); });
 }
 
 bool Engine::Admit(bool progress) {
-  std::vector<WaitingLine::Removed> unwanted;
-  bool shutdown = false;
-  {
-    std::unique_lock lock(mutex_);
-    WaitingLine::Load load = CurrentLoad();
-    if (!progress) WaitForWork(lock, load);
-    woken_ = false;
-    shutdown = shutdown_;
+  std::unique_lock lock(mutex_);
+  WaitingLine::Load load = CurrentLoad();
+  if (!progress) WaitForWork(lock, load);
+  woken_ = false;
+  while (!shutdown_ && waiting_.CanTake(load)) {
+    Active& active = active_.emplace_back();
+    active.admission = waiting_.TakeNext(load);
+    active.alone = active.admission.urgent;
+    load = CurrentLoad();
+  }
+  stats_.running_sequences = load.n_sequences;
+  stats_.cache_bytes = load.cache_bytes;
+  stats_.prompt_cache_bytes = prompts_.bytes();
+  stats_.resting_sequences = 0;
+  for (const Active& active : active_) {
+    if (active.is_resting()) stats_.resting_sequences += active.admission.cost.n_sequences;
+  }
+  return !shutdown_;
+}
+
+void Engine::RefuseUnwanted() {
+  std::unique_lock lock(mutex_);
+  while (true) {
     const absl::Time now = absl::Now();
-    unwanted = shutdown ? waiting_.RemoveAll() : waiting_.RemoveUnwanted(now);
-    for (const WaitingLine::Removed& removed : unwanted) waiting_.Finished(removed.admission, now);
-    while (!shutdown && waiting_.CanTake(load)) {
-      Active& active = active_.emplace_back();
-      active.admission = waiting_.TakeNext(load);
-      active.alone = active.admission.urgent;
-      load = CurrentLoad();
-    }
-    stats_.running_sequences = load.n_sequences;
-    stats_.cache_bytes = load.cache_bytes;
-    stats_.resting_sequences = 0;
-    for (const Active& active : active_) {
-      if (active.is_resting()) stats_.resting_sequences += active.admission.cost.n_sequences;
+    const auto unwanted = shutdown_ ? waiting_.RemoveAll() : waiting_.RemoveUnwanted(now);
+    if (!unwanted.empty()) {
+      for (const WaitingLine::Removed& removed : unwanted) waiting_.Finished(removed.admission, now);
+      lock.unlock();
+      for (const WaitingLine::Removed& removed : unwanted) removed.admission.task->Fail(removed.reason);
+      lock.lock();
+    } else if (shutdown_) {
+      return;
+    } else {
+      look_at_line_.wait_until(lock, absl::ToChronoTime(waiting_.NextExpiry()));
     }
   }
-  for (const WaitingLine::Removed& removed : unwanted) removed.admission.task->Fail(removed.reason);
-  return !shutdown;
 }
 
 bool Engine::Round() {
@@ -239,9 +255,16 @@ std::vector<Engine::Active*> Engine::NextPrompts(std::vector<Sequence*>& batch) 
   int64_t rows = 0;
   for (Active& active : active_) {
     if (active.started || (active.alone && !tasks.empty())) continue;
+    const SharedPrompt* const prompt = active.task().prompt();
+    // It waits for one pass rather than run the same rows beside another.
+    const bool gains =
+        prompt != nullptr && std::ranges::any_of(tasks, [&](const Active* other) {
+          return other->task().prompt() != nullptr && prompts_.GainsFrom(*prompt, *other->task().prompt());
+        });
+    if (gains) continue;
     const std::vector<Sequence*> sequences = active.task().Prepare();
     int64_t own_rows = 0;
-    for (const Sequence* sequence : sequences) own_rows += sequence->length();
+    for (const Sequence* sequence : sequences) own_rows += sequence->n_pending();
     if (!tasks.empty() && rows + own_rows > kPromptRows) break;
     rows += own_rows;
     batch.insert(batch.end(), sequences.begin(), sequences.end());
@@ -260,7 +283,7 @@ void Engine::BeginLongPass() {
   if (tasks.empty()) return;
   for (Active* active : tasks) active->in_long_pass = true;
   int64_t n_rows = 0;
-  for (const Sequence* sequence : batch) n_rows += tasks[0]->started ? 1 : sequence->length();
+  for (const Sequence* sequence : batch) n_rows += tasks[0]->started ? 1 : sequence->n_pending();
   long_pass_ = {
       .pass = nullptr, .tasks = std::move(tasks), .n_sequences = batch.size(), .n_rows = n_rows, .time = {}};
   long_pass_.pass = std::make_unique<ForwardPass>(model_, std::move(batch));

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/generation/prompt_cache.h"
 #include "server/generation/request.h"
 #include "server/generation/task.h"
 #include "server/generation/waiting_line.h"
@@ -31,6 +32,7 @@ struct EngineStats {
   int64_t cache_bytes = 0;        // of key-value caches, as far as they may grow
   WaitingLine::Refusals refused;  // requests that never ran
   int64_t stalled = 0;            // requests ended since their reader took nothing
+  int64_t prompt_cache_bytes = 0;
 
   int64_t steps = 0;                 // forward passes
   int64_t sequences = 0;             // in them
@@ -41,13 +43,16 @@ struct EngineStats {
 
 // One thread that runs all forward passes. Every round it steps all tasks that are ready, together; prompts
 // and steps of exact mode, which have many rows, go beside them a few layers a round, so that nobody waits
-// for them for long. What a sequence gets does not depend on either. Thread-safe.
+// for them for long. What a sequence gets does not depend on either. A second thread refuses who waits too
+// long at that moment, in the middle of a round too. Thread-safe.
 class Engine {
  public:
   struct Options {
     WaitingLine::Limits limits;
     // A request whose reader takes nothing for so long is ended, and its cache given to others.
     absl::Duration stall_timeout = absl::Minutes(1);
+    // Of prompts kept for others that begin in the same way; 0: none.
+    int64_t max_prompt_cache_bytes = int64_t{1} << 28;
   };
 
   // `model` outlives the engine, and so does `tokenizer`, which is null for a model without one.
@@ -99,13 +104,15 @@ class Engine {
 
   void Submit(std::unique_ptr<Task> task, Requester requester, bool urgent);
   void Run();
+  // Until the shutdown, refuses requests that wait, each when its time is over.
+  void RefuseUnwanted();
   // Takes waiting tasks in; where there was no progress, waits for something to do. False: shut down.
   bool Admit(bool progress);
   // Until something can be done; releases the lock meanwhile.
   void WaitForWork(std::unique_lock<std::mutex>& lock, const WaitingLine::Load& load);
   WaitingLine::Load CurrentLoad() const;
-  // When the first request is to be ended, running or waiting; under mutex_.
-  absl::Time NextExpiry() const;
+  // When the first task has rested too long.
+  absl::Time NextStall() const;
 
   // One round; false: there was nothing to do.
   bool Round();
@@ -124,19 +131,21 @@ class Engine {
   const Tokenizer* const tokenizer_;
   const Options options_;
 
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable wake_up_;
+  mutable std::mutex mutex_;              // guards what follows
+  std::condition_variable wake_up_;       // the engine's thread
+  std::condition_variable look_at_line_;  // the thread that refuses
   WaitingLine waiting_;
   bool woken_ = false;
   bool shutdown_ = false;
   EngineStats stats_;
 
   // The engine thread's own.
+  PromptCache prompts_;
   std::list<Active> active_;
   LongPass long_pass_;
   bool exact_next_ = false;  // prompts and exact steps take turns
 
-  std::thread thread_;
+  std::thread thread_, refusing_thread_;
 };
 
 }  // namespace mtm

@@ -76,6 +76,7 @@ enum class FinishReason { kMaxTokens, kStop, kEndOfText, kContextFull, kTimeLimi
 
 struct Usage {
   int64_t prompt_tokens = 0;
+  int64_t reused_prompt_tokens = 0;  // of them; not run below the first memory, since another prompt was
   int64_t generated_tokens = 0;
   int64_t tokens_heads_changed = 0;
   int64_t tokens_heads_total = 0;
@@ -116,7 +117,8 @@ class ScoreSink {
  public:
   virtual ~ScoreSink() = default;
   virtual bool IsCancelled() = 0;
-  virtual void OnDone(const absl::Status& status, std::vector<TokenDetail> tokens, const RequestStats& stats) = 0;
+  virtual void OnDone(const absl::Status& status, std::vector<TokenDetail> tokens,
+                      const RequestStats& stats) = 0;
 };
 
 }  // namespace mtm

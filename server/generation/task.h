@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/generation/prompt_cache.h"
 #include "server/model/sequence.h"
 
 namespace mtm {
@@ -19,12 +20,15 @@ struct TaskCost {
   int64_t cache_bytes = 0;  // held while it is under way
 };
 
-// Work for the engine. All calls but cost() come from the engine's thread.
+// Work for the engine. One thread at a time calls it: while it waits, who refuses it, by IsCancelled and
+// Fail; then the engine's. cost() may be called at any time.
 class Task {
  public:
   virtual ~Task() = default;
 
   virtual TaskCost cost() const = 0;
+  // The prompt that is still to be run, where others may share it; null: none.
+  virtual const SharedPrompt* prompt() const { return nullptr; }
   // Every step may recompute many rows: it is run in pieces, so as not to hold up the others.
   virtual bool is_exact() const { return false; }
   // Nobody wants it any more; it is to be failed.

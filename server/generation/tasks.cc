@@ -20,14 +20,6 @@ SequenceOptions OptionsFor(const ModelConfig& config, const Context& context, in
           .trace = trace};
 }
 
-// With the prompt pending.
-std::unique_ptr<Sequence> StartSequence(const Model& model, const Context& context, int64_t n_tokens,
-                                        bool trace) {
-  auto sequence = std::make_unique<Sequence>(model, OptionsFor(model.config(), context, n_tokens, trace));
-  sequence->Append(context.prompt);
-  return sequence;
-}
-
 TaskCost CostOf(const ModelConfig& config, const Context& context, int64_t n_tokens, int samples) {
   return {.n_sequences = static_cast<size_t>(samples),
           .n_rows = static_cast<int64_t>(context.prompt.size()) + samples * n_tokens,
@@ -59,9 +51,37 @@ RequestStats StatsClock::Finish(Usage usage) const {
            absl::FromChrono(Clock::now() - first_token_), steps_}};
 }
 
+Prompt::Prompt(const Model& model, const Context& context, int64_t n_tokens, bool trace, std::string owner,
+               PromptCache& cache)
+    : model_(model),
+      context_(context),
+      options_(OptionsFor(model.config(), context, n_tokens, trace)),
+      shared_{std::move(owner), context.prompt, LayersBelowMemory(model.config(), context.uses)},
+      cache_(cache) {}
+
+std::unique_ptr<Sequence> Prompt::Start() {
+  found_ = cache_.Find(shared_);
+  SequenceOptions options = options_;
+  options.keep_prefix = cache_.IsWorthKeeping(shared_, found_.n_tokens);
+  auto sequence = std::make_unique<Sequence>(model_, std::move(options));
+  sequence->Append(context_.prompt);
+  if (found_.prefix != nullptr) sequence->TakeOver(found_.prefix, found_.n_tokens);
+  return sequence;
+}
+
+void Prompt::Keep(Sequence& sequence) {
+  if (!cache_.IsWorthKeeping(shared_, found_.n_tokens)) return;
+  auto prefix = PromptPrefix::Of(sequence, found_.prefix, found_.n_tokens);
+  if (prefix.ok()) cache_.Add(shared_.owner, *std::move(prefix));  // else memory is short: do without
+}
+
 GenerateTask::GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
-                           std::shared_ptr<GenerationSink> sink)
-    : model_(model), tokenizer_(tokenizer), request_(std::move(request)), sink_(std::move(sink)) {
+                           std::shared_ptr<GenerationSink> sink, std::string owner, PromptCache& prompts)
+    : model_(model),
+      tokenizer_(tokenizer),
+      request_(std::move(request)),
+      sink_(std::move(sink)),
+      prompt_(model, request_.context, request_.max_tokens, request_.trace, std::move(owner), prompts) {
   usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
 }
 
@@ -72,8 +92,8 @@ TaskCost GenerateTask::cost() const {
 std::vector<Sequence*> GenerateTask::Prepare() {
   if (samples_.empty()) {
     clock_.Started();
-    prompt_ = StartSequence(model_, request_.context, request_.max_tokens, request_.trace);
-    return {prompt_.get()};
+    sequence_ = prompt_.Start();
+    return {sequence_.get()};
   }
   if (!sink_->HasRoom()) return {};
   std::vector<Sequence*> sequences;
@@ -104,11 +124,13 @@ void GenerateTask::Advance() {
 
 void GenerateTask::StartSamples() {
   clock_.FirstToken();
-  AddStep(*prompt_, usage_);
+  AddStep(*sequence_, usage_);
+  usage_.reused_prompt_tokens = prompt_.n_taken_over();
+  prompt_.Keep(*sequence_);
   for (int index = 0; index < request_.samples; ++index) {
     const bool is_last = index + 1 == request_.samples;
     samples_.push_back(std::make_unique<Sample>(request_, tokenizer_, model_.config(), index,
-                                                is_last ? std::move(prompt_) : prompt_->Fork()));
+                                                is_last ? std::move(sequence_) : sequence_->Fork()));
   }
 }
 
@@ -130,8 +152,13 @@ void GenerateTask::Fail(const absl::Status& status) {
   sink_->OnDone(status, clock_.Finish(usage_));
 }
 
-ScoreTask::ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink)
-    : model_(model), request_(std::move(request)), sink_(std::move(sink)) {
+ScoreTask::ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink,
+                     std::string owner, PromptCache& prompts)
+    : model_(model),
+      request_(std::move(request)),
+      sink_(std::move(sink)),
+      prompt_(model, request_.context, static_cast<int64_t>(request_.continuation.size()), /*trace=*/false,
+              std::move(owner), prompts) {
   usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
 }
 
@@ -142,14 +169,17 @@ TaskCost ScoreTask::cost() const {
 std::vector<Sequence*> ScoreTask::Prepare() {
   if (details_.empty()) {
     clock_.Started();
-    sequence_ =
-        StartSequence(model_, request_.context, static_cast<int64_t>(request_.continuation.size()), false);
+    sequence_ = prompt_.Start();
   }
   return {sequence_.get()};
 }
 
 void ScoreTask::Advance() {
-  if (details_.empty()) clock_.FirstToken();
+  if (details_.empty()) {
+    clock_.FirstToken();
+    usage_.reused_prompt_tokens = prompt_.n_taken_over();
+    prompt_.Keep(*sequence_);
+  }
   if (!HasFiniteLogits(*sequence_)) return Fail(NotFinite());
   AddStep(*sequence_, usage_);
   const int32_t id = request_.continuation[details_.size()];

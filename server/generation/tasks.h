@@ -5,8 +5,10 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "server/generation/prompt_cache.h"
 #include "server/generation/request.h"
 #include "server/generation/sample.h"
 #include "server/generation/task.h"
@@ -30,13 +32,38 @@ class StatsClock {
   int64_t steps_ = 0;
 };
 
+// The prompt of a request: a sequence that takes over what earlier prompts have in common with it.
+class Prompt {
+ public:
+  // Of a request that adds up to `n_tokens` to it. All outlive the prompt.
+  Prompt(const Model& model, const Context& context, int64_t n_tokens, bool trace, std::string owner,
+         PromptCache& cache);
+
+  // A new sequence, with the tokens that are to be run pending.
+  std::unique_ptr<Sequence> Start();
+  // The sequence has run it: keeps it for others.
+  void Keep(Sequence& sequence);
+
+  const SharedPrompt& shared() const { return shared_; }
+  int n_taken_over() const { return found_.n_tokens; }
+
+ private:
+  const Model& model_;
+  const Context& context_;
+  const SequenceOptions options_;
+  const SharedPrompt shared_;
+  PromptCache& cache_;
+  PromptCache::Match found_;
+};
+
 class GenerateTask : public Task {
  public:
-  // The model and the tokenizer outlive the task.
+  // The model, the tokenizer and the prompts outlive the task. `owner`: who may share its prompt.
   GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
-               std::shared_ptr<GenerationSink> sink);
+               std::shared_ptr<GenerationSink> sink, std::string owner, PromptCache& prompts);
 
   TaskCost cost() const override;
+  const SharedPrompt* prompt() const override { return samples_.empty() ? &prompt_.shared() : nullptr; }
   bool is_exact() const override { return request_.context.mode == Mode::kExact; }
   bool IsCancelled() override { return sink_->IsCancelled(); }
   std::vector<Sequence*> Prepare() override;
@@ -55,16 +82,19 @@ class GenerateTask : public Task {
   const std::shared_ptr<GenerationSink> sink_;
   StatsClock clock_;
   Usage usage_;
-  std::unique_ptr<Sequence> prompt_;              // until it was run
+  Prompt prompt_;
+  std::unique_ptr<Sequence> sequence_;            // until the prompt was run
   std::vector<std::unique_ptr<Sample>> samples_;  // unfinished ones
   bool finished_ = false;
 };
 
 class ScoreTask : public Task {
  public:
-  ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink);
+  ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink, std::string owner,
+            PromptCache& prompts);
 
   TaskCost cost() const override;
+  const SharedPrompt* prompt() const override { return details_.empty() ? &prompt_.shared() : nullptr; }
   bool is_exact() const override { return request_.context.mode == Mode::kExact; }
   bool IsCancelled() override { return sink_->IsCancelled(); }
   std::vector<Sequence*> Prepare() override;
@@ -78,6 +108,7 @@ class ScoreTask : public Task {
   const std::shared_ptr<ScoreSink> sink_;
   StatsClock clock_;
   Usage usage_;
+  Prompt prompt_;
   std::unique_ptr<Sequence> sequence_;
   std::vector<TokenDetail> details_;
   bool finished_ = false;

@@ -19,6 +19,8 @@ namespace mtm {
 // Whose a request is, and how long it is of use.
 struct Requester {
   std::string client;  // clients take turns; empty for all that nothing tells apart
+  std::string
+      identity;  // as the client proved it: prompts are shared within it; empty where none was asked for
   absl::Time deadline = absl::InfiniteFuture();
 };
 

@@ -14,6 +14,7 @@
 
 #include "server/model/attend_row.h"
 #include "server/model/model.h"
+#include "server/model/prompt_prefix_state.h"
 #include "server/model/sequence.h"
 #include "server/model/sequence_state.h"
 #include "server/model/torch_status.h"
@@ -293,8 +294,36 @@ Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& 
   return Concatenate(std::move(outputs));
 }
 
+// Where block `index` has the first memory of sequences whose prompts are run: the rows that a prompt took
+// over go on from here, in front of its own, and its rows are kept for others.
+void PassOnPrefixes(int index, std::vector<Rows>& batch, Tensor& x) {
+  const auto begins_here = [index](const Rows& rows) {
+    const SequenceState& s = *rows.sequence;
+    return (s.prefix != nullptr || s.options.keep_prefix) && s.n_below_memory == index;
+  };
+  if (std::ranges::none_of(batch, begins_here)) return;
+  std::vector<Tensor> all;
+  for (Rows& rows : batch) {
+    SequenceState& s = *rows.sequence;
+    std::vector<Tensor> own = {x.narrow(0, rows.offset, rows.count())};
+    if (begins_here(rows)) {
+      if (s.prefix != nullptr) {
+        std::vector<Tensor> taken;
+        s.prefix->state().AppendInput(rows.first, taken);
+        own.insert(own.begin(), taken.begin(), taken.end());
+        rows.first = 0;
+      }
+      if (s.options.keep_prefix) s.memory_input = at::cat(own, 0);
+    }
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  x = Concatenate(std::move(all));
+  AssignOffsets(batch);
+}
+
 void RunBlock(const Model::Weights& weights, int index, std::vector<Rows>& batch, Tensor& x) {
   const Block& block = weights.blocks[index];
+  PassOnPrefixes(index, batch, x);
   const Tensor attention = AttendBatch(weights, index, batch, x);
   x = x + block.c_proj(attention);
   x.add_(block.mlp_c_proj(block.mlp_c_fc(block.ln_2(x))));
@@ -355,7 +384,11 @@ struct ForwardPass::State {
   }
   void End() {
     StoreLogits(weights, batch, x);
-    for (Rows& rows : batch) rows.sequence->n_computed = rows.end();
+    for (Rows& rows : batch) {
+      rows.sequence->n_computed = rows.end();
+      rows.sequence->prefix = nullptr;
+      rows.sequence->options.keep_prefix = false;
+    }
     x = Tensor();
     done = true;
   }

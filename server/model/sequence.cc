@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "server/model/prompt_prefix_state.h"
 #include "server/model/sequence_state.h"
 #include "server/model/torch_status.h"
 #include "server/model/unshare.h"
@@ -28,6 +29,7 @@ int64_t CacheBytes(const ModelConfig& config, const SequenceOptions& options) {
 Sequence::Sequence(const Model& model, SequenceOptions options) : state_(std::make_unique<State>()) {
   state_->weights = &model.weights();
   state_->options = std::move(options);
+  state_->n_below_memory = LayersBelowMemory(model.config(), state_->options.uses);
   state_->rows_computed.assign(model.config().n_layer, 0);
 }
 
@@ -48,6 +50,7 @@ void Sequence::State::Allocate() {
         layer.input = at::empty({options.capacity, config.n_embd}, float_on_device);
     }
   }
+  if (prefix != nullptr) prefix->state().CopyKeysValues(n_computed, layers);
 }
 
 void Sequence::State::OwnCaches() {
@@ -65,6 +68,11 @@ std::unique_ptr<Sequence> Sequence::Fork() const {
   return std::unique_ptr<Sequence>(new Sequence(std::make_unique<State>(*state_)));
 }
 
+void Sequence::TakeOver(std::shared_ptr<const PromptPrefix> prefix, int n) {
+  state_->prefix = std::move(prefix);
+  state_->n_computed = n;
+}
+
 void Sequence::Append(std::span<const int32_t> tokens) {
   State& s = *state_;
   s.tokens.insert(s.tokens.end(), tokens.begin(), tokens.end());
@@ -73,12 +81,14 @@ void Sequence::Append(std::span<const int32_t> tokens) {
   // Every position moves, and with it every embedding: nothing computed so far holds.
   s.tokens.erase(s.tokens.begin(), s.tokens.begin() + excess);
   s.n_computed = 0;
+  s.prefix = nullptr;
   for (LayerState& layer : s.layers) {
     if (layer.memory) layer.memory->Clear();
   }
 }
 
 int Sequence::length() const { return state_->length(); }
+int Sequence::n_pending() const { return state_->length() - state_->n_computed; }
 int Sequence::capacity() const { return state_->options.capacity; }
 std::span<const int32_t> Sequence::tokens() const { return state_->tokens; }
 std::span<const float> Sequence::logits() const { return state_->logits; }

@@ -20,10 +20,13 @@ struct SequenceOptions {
   int capacity = 0;             // positions that it will hold at most; 1 .. n_ctx
   bool trace = false;           // collect trace()
   bool logits = true;           // false: only keys and values are wanted
+  bool keep_prefix = false;     // PromptPrefix::Of is to be called after the prompt
 };
 
 // Bytes of the caches that a sequence makes at its first step.
 int64_t CacheBytes(const ModelConfig& config, const SequenceOptions& options);
+
+class PromptPrefix;
 
 // One context: its tokens, its key-value cache and what its memories have changed in it. Not thread-safe.
 class Sequence {
@@ -38,12 +41,18 @@ class Sequence {
   // A copy that goes its own way from here: it shares the caches until either runs its next step.
   std::unique_ptr<Sequence> Fork() const;
 
+  // Takes over the first n tokens of a prompt that begins with the same ones, instead of running them below
+  // the first memory: before the first step, n < length() <= capacity(), with as many LayersBelowMemory. What
+  // the sequence computes stays the same to the bit.
+  void TakeOver(std::shared_ptr<const PromptPrefix> prefix, int n);
+
   // Tokens for the next Model::Step. In exact mode, past the capacity, the oldest are dropped (METHOD 3); in
   // cached mode the length must stay within it, and behind the prompt a sequence with uses takes one token a
   // step. Precondition: ids within the vocabulary.
   void Append(std::span<const int32_t> tokens);
 
-  int length() const;  // tokens held, pending ones included
+  int length() const;     // tokens held, pending ones included
+  int n_pending() const;  // that the next step runs
   int capacity() const;
   std::span<const int32_t> tokens() const;  // [length]
 

@@ -6,11 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <chrono>
-#include <map>
 #include <optional>
 #include <vector>
 
 #include "server/model/memory_layer.h"
+#include "server/model/prompt_prefix.h"
 #include "server/model/sequence.h"
 
 namespace mtm {
@@ -19,15 +19,21 @@ namespace mtm {
 struct LayerState {
   at::Tensor key, value;              // the key-value cache, [n_head, capacity, head_dim]
   std::optional<MemoryLayer> memory;  // where a memory is active
-  at::Tensor input;                   // [capacity, n_embd], rows of the layer's input: exact mode, with a memory
+  at::Tensor input;  // [capacity, n_embd], rows of the layer's input: exact mode, with a memory
 };
 
 struct Sequence::State {
   const Model::Weights* weights;
   SequenceOptions options;
+  int n_below_memory = 0;  // LayersBelowMemory
   std::vector<int32_t> tokens;
-  int n_computed = 0;  // leading tokens that the caches hold
+  int n_computed = 0;              // leading tokens that the caches hold
   std::vector<LayerState> layers;  // empty until the first step
+
+  // Until the prompt was run: what rows [0, n_computed) come from.
+  std::shared_ptr<const PromptPrefix> prefix;
+  // With keep_prefix, after the prompt: the input of the first layer with a memory, [length, n_embd].
+  at::Tensor memory_input;
 
   // Of the last step.
   std::vector<float> logits;
@@ -38,7 +44,8 @@ struct Sequence::State {
 
   int length() const { return static_cast<int>(tokens.size()); }
 
-  // Before a step writes into the caches: makes them, or makes those of a fork its own. Throws as LibTorch does.
+  // Before a step writes into the caches: makes them, or makes those of a fork its own. Throws as LibTorch
+  // does.
   void OwnCaches();
 
  private:

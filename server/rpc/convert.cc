@@ -83,6 +83,7 @@ v1::Usage ToProto(const Usage& usage) {
   proto.set_generated_tokens(usage.generated_tokens);
   proto.set_tokens_heads_changed(usage.tokens_heads_changed);
   proto.set_tokens_heads_total(usage.tokens_heads_total);
+  proto.set_reused_prompt_tokens(usage.reused_prompt_tokens);
   return proto;
 }
 

@@ -36,10 +36,11 @@ std::string ClientOfPeer(std::string_view peer) {
 }
 
 Requester RequesterOf(const Principal& principal, const grpc::ServerContextBase& context) {
-  std::string client = principal.name();
-  if (client.empty()) client = CertificateOf(context);
-  if (client.empty()) client = ClientOfPeer(context.peer());
-  return {.client = std::move(client), .deadline = DeadlineOf(context)};
+  std::string identity = principal.name();
+  if (identity.empty()) identity = CertificateOf(context);
+  return {.client = identity.empty() ? ClientOfPeer(context.peer()) : identity,
+          .identity = identity,
+          .deadline = DeadlineOf(context)};
 }
 
 }  // namespace mtm

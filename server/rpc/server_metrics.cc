@@ -38,6 +38,8 @@ void CollectRequests(const EngineStats& stats, Exposition& out) {
   out.Sample(static_cast<double>(stats.resting_sequences), {{"state", "resting"}});
   out.Gauge("mtm_cache_bytes", "Key-value caches, as far as they may grow.",
             static_cast<double>(stats.cache_bytes));
+  out.Gauge("mtm_prompt_cache_bytes", "Prompts kept for others that begin in the same way.",
+            static_cast<double>(stats.prompt_cache_bytes));
 }
 
 void CollectSteps(const EngineStats& stats, Exposition& out) {
@@ -95,6 +97,10 @@ ServerMetrics::ServerMetrics(MetricsRegistry& registry)
                                    kSeconds)
                      .With({})),
       prompt_tokens_(registry.AddCounter("mtm_prompt_tokens_total", "Of requests that have ended.").With({})),
+      reused_prompt_tokens_(registry
+                                .AddCounter("mtm_reused_prompt_tokens_total",
+                                            "Of mtm_prompt_tokens_total, taken over from earlier prompts.")
+                                .With({})),
       generated_tokens_(
           registry.AddCounter("mtm_generated_tokens_total", "Of requests that have ended.").With({})),
       tokens_heads_(
@@ -116,6 +122,7 @@ void ServerMetrics::Observe(const RpcRecord& record) {
   const Usage& usage = record.stats.usage;
   const Timings& timings = record.stats.timings;
   prompt_tokens_.Add(static_cast<double>(usage.prompt_tokens));
+  reused_prompt_tokens_.Add(static_cast<double>(usage.reused_prompt_tokens));
   generated_tokens_.Add(static_cast<double>(usage.generated_tokens));
   tokens_heads_.Add(static_cast<double>(usage.tokens_heads_total));
   tokens_heads_changed_.Add(static_cast<double>(usage.tokens_heads_changed));

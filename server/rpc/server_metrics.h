@@ -29,6 +29,7 @@ class ServerMetrics {
   Histogram& first_token_;
   Histogram& per_token_;
   Counter& prompt_tokens_;
+  Counter& reused_prompt_tokens_;
   Counter& generated_tokens_;
   Counter& tokens_heads_;
   Counter& tokens_heads_changed_;

@@ -245,7 +245,8 @@ TEST_F(EngineTest, WhoWaitsTooLongIsRefusedAlsoWhileNothingRuns) {
       .context = {.prompt = Tokens(5, 1)}, .max_tokens = 6, .ignore_end_of_text = true};
   const int64_t bytes = CacheBytes(model_->config(), {.capacity = 10});
   const auto resting = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
-  Engine engine(*model_, nullptr, {.limits = {.max_cache_bytes = bytes, .max_wait = absl::Milliseconds(20)}});
+  Engine engine(*model_, nullptr,
+                {.limits = {.max_cache_bytes = bytes, .max_wait = absl::Milliseconds(200)}});
   resting->on_token = [r = resting.get()] { r->has_room = false; };
   engine.Generate(request, resting);
   engine.Generate(request, waiting);
@@ -253,6 +254,88 @@ TEST_F(EngineTest, WhoWaitsTooLongIsRefusedAlsoWhileNothingRuns) {
   EXPECT_EQ(waiting->status.code(), absl::StatusCode::kResourceExhausted) << waiting->status;
   EXPECT_TRUE(RetryDelay(waiting->status).has_value());
   EXPECT_EQ(engine.stats().refused.max_wait, 1);
+}
+
+TEST_F(EngineTest, WhoWaitsTooLongIsRefusedInTheMiddleOfAStep) {
+  const GenerationRequest request{
+      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 2, .ignore_end_of_text = true};
+  const auto running = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
+  Engine engine(*model_, nullptr, {.limits = {.max_sequences = 1, .max_wait = absl::Milliseconds(200)}});
+  running->on_token = [&] {  // the engine's thread goes no further until the other is refused
+    if (running->tokens.size() > 1) return;
+    engine.Generate(request, waiting);
+    waiting->done.WaitForNotification();
+  };
+  engine.Generate(request, running);
+  running->done.WaitForNotification();
+  EXPECT_TRUE(running->status.ok()) << running->status;
+  EXPECT_EQ(waiting->status.code(), absl::StatusCode::kResourceExhausted) << waiting->status;
+}
+
+TEST_F(EngineTest, WhoLeavesWhileWaitingIsForgottenInTheMiddleOfAStep) {
+  const GenerationRequest request{
+      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 2, .ignore_end_of_text = true};
+  const auto running = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
+  Engine engine(*model_, nullptr, {.limits = {.max_sequences = 1}});
+  running->on_token = [&] {
+    if (running->tokens.size() > 1) return;
+    engine.Generate(request, waiting);
+    waiting->cancelled = true;
+    engine.Wake();
+    waiting->done.WaitForNotification();
+  };
+  engine.Generate(request, running);
+  running->done.WaitForNotification();
+  EXPECT_TRUE(running->status.ok()) << running->status;
+  EXPECT_EQ(waiting->status.code(), absl::StatusCode::kCancelled) << waiting->status;
+}
+
+TEST_F(EngineTest, PromptsThatBeginInTheSameWayAreRunOnce) {
+  const auto memory = Remember("m", 30);
+  for (const bool with_memory : {false, true}) {
+    GenerationRequest request{
+        .context = {.prompt = Tokens(30, 1)}, .max_tokens = 5, .ignore_end_of_text = true};
+    if (with_memory) request.context.uses = {{memory, {3, 4}, {}}};
+    const auto first = Finish(request), again = Finish(request);
+    EXPECT_EQ(first->stats.usage.reused_prompt_tokens, 0);
+    EXPECT_EQ(again->stats.usage.reused_prompt_tokens, 29);
+    EXPECT_EQ(first->Ids(), again->Ids());
+    EXPECT_EQ(first->stats.usage.tokens_heads_changed, again->stats.usage.tokens_heads_changed);
+  }
+}
+
+TEST_F(EngineTest, PromptsThatComeTogetherAreRunOnceToo) {
+  GenerationRequest request{
+      .context = {.prompt = Tokens(30, 1)}, .max_tokens = 5, .ignore_end_of_text = true};
+  std::vector<std::shared_ptr<Recorder>> together(4);
+  for (auto& recorder : together) recorder = std::make_shared<Recorder>();
+  const auto running = std::make_shared<Recorder>();
+  running->on_token = [&] {  // on the engine's thread: all have come before its next round
+    if (running->tokens.size() > 1) return;
+    for (const auto& recorder : together) engine_->Generate(request, recorder);
+  };
+  engine_->Generate({.context = {.prompt = Tokens(5, 2)}, .max_tokens = 2, .ignore_end_of_text = true},
+                    running);
+  running->done.WaitForNotification();
+  int64_t reused = 0;
+  for (const auto& recorder : together) {
+    recorder->done.WaitForNotification();
+    EXPECT_EQ(recorder->Ids(), together[0]->Ids());
+    reused += recorder->stats.usage.reused_prompt_tokens;
+  }
+  EXPECT_EQ(reused, 3 * 29);
+}
+
+TEST_F(EngineTest, PromptsAreSharedWithinAnIdentityAlone) {
+  const GenerationRequest request{
+      .context = {.prompt = Tokens(30, 1)}, .max_tokens = 2, .ignore_end_of_text = true};
+  for (const auto& [identity, reused] :
+       std::vector<std::pair<std::string, int>>{{"a", 0}, {"b", 0}, {"a", 29}}) {
+    const auto recorder = std::make_shared<Recorder>();
+    engine_->Generate(request, recorder, {.client = identity, .identity = identity});
+    recorder->done.WaitForNotification();
+    EXPECT_EQ(recorder->stats.usage.reused_prompt_tokens, reused) << identity;
+  }
 }
 
 TEST_F(EngineTest, WhatNeverFitsTheCachesIsRefusedAtOnce) {

@@ -28,7 +28,7 @@ const absl::Time kNow = absl::FromUnixSeconds(1'000'000);
 
 Admission Request(const std::string& client, TaskCost cost = {}, absl::Time deadline = absl::InfiniteFuture(),
                   bool cancelled = false) {
-  return {std::make_unique<IdleTask>(cancelled), cost, {client, deadline}, false};
+  return {std::make_unique<IdleTask>(cancelled), cost, {.client = client, .deadline = deadline}, false};
 }
 
 absl::Status Add(WaitingLine& line, Admission admission, absl::Time now = kNow) {

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/generation/prompt_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace mtm {
+namespace {
+
+// Tokens of `prompt` that need not be run where `tokens` were; its last must be, for its logits.
+int Spared(const SharedPrompt& prompt, std::span<const int32_t> tokens) {
+  const auto most = prompt.tokens.first(prompt.tokens.size() - 1);
+  const auto n = static_cast<int>(std::ranges::mismatch(most, tokens).in1 - most.begin());
+  return n < PromptCache::kMinTokens ? 0 : n;
+}
+
+}  // namespace
+
+PromptCache::Match PromptCache::Longest(const SharedPrompt& prompt) const {
+  Match longest;
+  for (const Entry& entry : entries_) {
+    if (entry.owner != prompt.owner || entry.prefix->n_layers() != prompt.n_layers) continue;
+    const int n = Spared(prompt, entry.prefix->tokens());
+    if (n > longest.n_tokens) longest = {entry.prefix, n};
+  }
+  return longest;
+}
+
+PromptCache::Match PromptCache::Find(const SharedPrompt& prompt) {
+  Match match = Longest(prompt);
+  // Who holds these tokens itself: chains stay short.
+  while (match.prefix != nullptr && match.n_tokens <= match.prefix->n_inherited()) {
+    match.prefix = match.prefix->parent();
+  }
+  Touch(match.prefix.get());
+  return match;
+}
+
+bool PromptCache::GainsFrom(const SharedPrompt& waiting, const SharedPrompt& running) const {
+  if (max_bytes_ == 0 || waiting.owner != running.owner || waiting.n_layers != running.n_layers) return false;
+  const int n = Spared(waiting, running.tokens);
+  return n > 0 && n >= Longest(waiting).n_tokens + kMinTokens;
+}
+
+bool PromptCache::IsWorthKeeping(const SharedPrompt& prompt, int n_found) const {
+  return max_bytes_ > 0 && prompt.n_layers > 0 &&
+         static_cast<int>(prompt.tokens.size()) >= n_found + kMinTokens;
+}
+
+void PromptCache::Add(const std::string& owner, std::shared_ptr<const PromptPrefix> prefix) {
+  if (prefix->bytes() > max_bytes_) return;
+  const PromptPrefix* const parent = prefix->parent().get();
+  bytes_ += prefix->bytes();
+  entries_.push_front({owner, std::move(prefix)});
+  Touch(parent);
+  while (bytes_ > max_bytes_) {
+    bytes_ -= entries_.back().prefix->bytes();
+    entries_.pop_back();
+  }
+}
+
+void PromptCache::Touch(const PromptPrefix* prefix) {
+  for (; prefix != nullptr; prefix = prefix->parent().get()) {
+    const auto entry = std::ranges::find(entries_, prefix, [](const Entry& e) { return e.prefix.get(); });
+    if (entry != entries_.end()) entries_.splice(entries_.begin(), entries_, entry);
+  }
+}
+
+}  // namespace mtm

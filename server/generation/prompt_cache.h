@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MTM_SERVER_GENERATION_PROMPT_CACHE_H_
+#define MTM_SERVER_GENERATION_PROMPT_CACHE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "server/model/prompt_prefix.h"
+
+namespace mtm {
+
+// A prompt, as others may share it.
+struct SharedPrompt {
+  std::string owner;                // prompts are shared among those of one owner
+  std::span<const int32_t> tokens;  // of who waits or runs: lives as long as that
+  int n_layers = 0;                 // LayersBelowMemory
+};
+
+// Prompts that were run before, so that those that begin in the same way need not be run as a whole. The
+// least recently used go first, and nobody before those that inherit from it. Not thread-safe.
+class PromptCache {
+ public:
+  // Fewer tokens in common are not worth it.
+  static constexpr int kMinTokens = 16;
+
+  explicit PromptCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
+
+  struct Match {
+    std::shared_ptr<const PromptPrefix> prefix;  // null: none
+    int n_tokens = 0;                            // that it has in common with the prompt, its last left out
+  };
+  // The longest.
+  Match Find(const SharedPrompt& prompt);
+
+  // Will `waiting` have more in common with `running` than with what is kept, once that has run?
+  bool GainsFrom(const SharedPrompt& waiting, const SharedPrompt& running) const;
+
+  // Is a prompt of which `n_found` tokens were found worth keeping?
+  bool IsWorthKeeping(const SharedPrompt& prompt, int n_found) const;
+  void Add(const std::string& owner, std::shared_ptr<const PromptPrefix> prefix);
+
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  struct Entry {
+    std::string owner;
+    std::shared_ptr<const PromptPrefix> prefix;
+  };
+  Match Longest(const SharedPrompt& prompt) const;
+  // Counts as used last, and its parents as used after it.
+  void Touch(const PromptPrefix* prefix);
+
+  const int64_t max_bytes_;
+  std::list<Entry> entries_;  // the most recently used first
+  int64_t bytes_ = 0;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_GENERATION_PROMPT_CACHE_H_

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/model/prompt_prefix.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "server/model/prompt_prefix_state.h"
+#include "server/model/torch_status.h"
+#include "server/model/weights.h"
+
+namespace mtm {
+
+using at::Tensor;
+
+int LayersBelowMemory(const ModelConfig& config, const std::vector<MemoryUse>& uses) {
+  int lowest = config.n_layer + 1;
+  for (const MemoryUse& use : uses) lowest = std::min(lowest, use.layers.front());
+  return lowest - 1;
+}
+
+PromptPrefix::PromptPrefix() : state_(std::make_unique<State>()) {}
+PromptPrefix::~PromptPrefix() = default;
+
+absl::StatusOr<std::shared_ptr<const PromptPrefix>> PromptPrefix::Of(
+    Sequence& sequence, std::shared_ptr<const PromptPrefix> parent, int n_inherited) {
+  std::shared_ptr<PromptPrefix> prefix(new PromptPrefix);
+  Sequence::State& s = sequence.state();
+  prefix->tokens_ = s.tokens;
+  prefix->n_layers_ = s.n_below_memory;
+  prefix->n_inherited_ = n_inherited;
+  prefix->parent_ = std::move(parent);
+  State& state = *prefix->state_;
+  state.parent = prefix->parent_ == nullptr ? nullptr : &prefix->parent_->state();
+  state.first = n_inherited;
+  const absl::Status status = TorchToStatus([&] {
+    const c10::InferenceMode inference;
+    const int n = s.length() - n_inherited;
+    const auto copy = [&](const Tensor& cache) {
+      return cache.narrow(1, n_inherited, n).clone(at::MemoryFormat::Contiguous);
+    };
+    for (int layer = 0; layer < prefix->n_layers_; ++layer) {
+      state.keys.push_back(copy(s.layers[layer].key));
+      state.values.push_back(copy(s.layers[layer].value));
+    }
+    if (s.memory_input.defined()) state.input = s.memory_input.narrow(0, n_inherited, n).clone();
+    s.memory_input = Tensor();
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return prefix;
+}
+
+int64_t PromptPrefix::bytes() const {
+  int64_t n = state_->input.defined() ? state_->input.numel() : 0;
+  for (const Tensor& keys : state_->keys) n += 2 * keys.numel();
+  return n * static_cast<int64_t>(sizeof(float));
+}
+
+void PromptPrefix::State::CopyKeysValues(int n, std::vector<LayerState>& layers) const {
+  if (parent != nullptr) parent->CopyKeysValues(std::min(n, first), layers);
+  if (n <= first) return;
+  for (size_t layer = 0; layer < keys.size(); ++layer) {
+    layers[layer].key.narrow(1, first, n - first).copy_(keys[layer].narrow(1, 0, n - first));
+    layers[layer].value.narrow(1, first, n - first).copy_(values[layer].narrow(1, 0, n - first));
+  }
+}
+
+void PromptPrefix::State::AppendInput(int n, std::vector<Tensor>& parts) const {
+  if (parent != nullptr) parent->AppendInput(std::min(n, first), parts);
+  if (n > first) parts.push_back(input.narrow(0, 0, n - first));
+}
+
+}  // namespace mtm

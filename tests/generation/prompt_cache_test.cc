@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/generation/prompt_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/model/sequence.h"
+#include "tests/generation/fixture.h"
+
+namespace mtm {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+class PromptCacheTest : public GenerationTest {
+ protected:
+  PromptCacheTest() {
+    for (int32_t i = 0; i < 40; ++i) text_.push_back(i);
+  }
+
+  // The first `n` tokens of the text, and then others.
+  Ids Prompt(int n, const Ids& rest = {}) const {
+    Ids ids(text_.begin(), text_.begin() + n);
+    ids.insert(ids.end(), rest.begin(), rest.end());
+    return ids;
+  }
+  SharedPrompt Of(const Ids& ids, const std::string& owner = "") const {
+    return {owner, ids, model_->config().n_layer};
+  }
+  // Runs it as the engine does. How many tokens it took over.
+  int Run(PromptCache& cache, const Ids& ids, const std::string& owner = "") {
+    const PromptCache::Match found = cache.Find(Of(ids, owner));
+    Sequence sequence(*model_, {.capacity = model_->config().n_ctx, .keep_prefix = true});
+    sequence.Append(ids);
+    if (found.prefix != nullptr) sequence.TakeOver(found.prefix, found.n_tokens);
+    Sequence* const batch[] = {&sequence};
+    EXPECT_TRUE(model_->Step(batch).ok());
+    if (cache.IsWorthKeeping(Of(ids, owner), found.n_tokens)) {
+      cache.Add(owner, PromptPrefix::Of(sequence, found.prefix, found.n_tokens).value());
+    }
+    return found.n_tokens;
+  }
+  // Of so many tokens' keys and values.
+  int64_t Bytes(int n) const {
+    return int64_t{n} * 2 * model_->config().n_layer * model_->config().n_embd * 4;
+  }
+
+  Ids text_;
+};
+
+TEST_F(PromptCacheTest, WhatAPromptHasInCommonIsFoundButItsLastToken) {
+  PromptCache cache(Bytes(1000));
+  EXPECT_EQ(Run(cache, Prompt(20)), 0);
+  EXPECT_EQ(Run(cache, Prompt(20)), 19);
+  EXPECT_EQ(Run(cache, Prompt(20, {100, 101})), 20);
+  EXPECT_EQ(Run(cache, Prompt(17, {102, 103})), 17);
+  EXPECT_EQ(Run(cache, Prompt(PromptCache::kMinTokens - 1, {104, 105})), 0);
+}
+
+TEST_F(PromptCacheTest, TheLongestIsFoundAndHeldOnce) {
+  PromptCache cache(Bytes(1000));
+  Run(cache, Prompt(20));
+  EXPECT_EQ(Run(cache, Prompt(40)), 20);
+  EXPECT_EQ(cache.bytes(), Bytes(40));
+  EXPECT_EQ(Run(cache, Prompt(40, {100})), 40);
+  EXPECT_EQ(Run(cache, Prompt(30, {100})), 30);
+  EXPECT_EQ(cache.bytes(), Bytes(40)) << "a few tokens more are not worth it";
+}
+
+TEST_F(PromptCacheTest, OwnersAndLayersShareNothing) {
+  PromptCache cache(Bytes(1000));
+  Run(cache, Prompt(20), "a");
+  const Ids ids = Prompt(20);
+  EXPECT_EQ(cache.Find(Of(ids, "b")).prefix, nullptr);
+  EXPECT_EQ(cache.Find({"a", ids, 2}).prefix, nullptr);
+  EXPECT_NE(cache.Find(Of(ids, "a")).prefix, nullptr);
+}
+
+TEST_F(PromptCacheTest, TheLeastRecentlyUsedGoFirstAndNobodyBeforeThoseThatInherit) {
+  PromptCache cache(Bytes(80));
+  const Ids other = Tokens(20, 3), third = Tokens(20, 4);
+  Run(cache, Prompt(20));
+  Run(cache, other);
+  Run(cache, Prompt(40));  // inherits from the first
+  EXPECT_EQ(cache.bytes(), Bytes(60));
+  Run(cache, third);
+  EXPECT_EQ(cache.bytes(), Bytes(80));
+  Run(cache, Tokens(20, 5));
+  EXPECT_EQ(cache.bytes(), Bytes(80));
+  EXPECT_EQ(cache.Find(Of(other)).n_tokens, 0);
+  EXPECT_EQ(cache.Find(Of(Prompt(40))).n_tokens, 39);
+  Run(cache, Tokens(20, 6));
+  Run(cache, Tokens(20, 7));
+  Run(cache, Tokens(20, 8));
+  EXPECT_EQ(cache.Find(Of(Prompt(40))).n_tokens, 20) << "the child is gone, its parent not yet";
+}
+
+TEST_F(PromptCacheTest, WhatIsLargerThanAllIsNotKept) {
+  PromptCache cache(Bytes(30));
+  Run(cache, Prompt(20));
+  Run(cache, Tokens(31, 3));
+  EXPECT_EQ(cache.bytes(), Bytes(20));
+  PromptCache none(0);
+  EXPECT_FALSE(none.IsWorthKeeping(Of(text_), 0));
+}
+
+TEST_F(PromptCacheTest, WhoWouldRunTheSameRowsGainsFromWaiting) {
+  PromptCache cache(Bytes(1000));
+  const Ids running = Prompt(30), waiting = Prompt(30, {100}), other = Tokens(30, 3);
+  EXPECT_TRUE(cache.GainsFrom(Of(waiting), Of(running)));
+  EXPECT_FALSE(cache.GainsFrom(Of(other), Of(running)));
+  EXPECT_FALSE(cache.GainsFrom(Of(waiting, "a"), Of(running, "b")));
+  Run(cache, running);
+  EXPECT_FALSE(cache.GainsFrom(Of(waiting), Of(running))) << "it is kept already";
+}
+
+}  // namespace
+}  // namespace mtm
