@@ -29,11 +29,12 @@
 namespace mtm {
 namespace {
 
-// Samples of a response alone: timings may differ.
+// Samples and usage of a response: timings may differ, and how much of a prompt was run before.
 std::string Content(const v1::GenerateResponse& response) {
   v1::GenerateResponse content;
   *content.mutable_samples() = response.samples();
   content.mutable_usage()->CopyFrom(response.usage());
+  content.mutable_usage()->clear_reused_prompt_tokens();
   return content.SerializeAsString();
 }
 
@@ -53,7 +54,10 @@ class Program {
         token = static_cast<int32_t>(random_() % static_cast<uint64_t>(config.vocab_size));
       MakeTestMemory(space.memories.back(), std::move(tokens));
     }
-    for (int i = 0; i < n_requests; ++i) requests_.push_back(RandomRequest(space, random_));
+    for (int i = 0; i < n_requests; ++i) {
+      requests_.push_back(RandomRequest(space, random_));
+      if (i % 2 == 1) BeginAlike(requests_[static_cast<size_t>(i) - 1], requests_.back());
+    }
     ServerOptions options;
     options.listen_address = "127.0.0.1:0";
     options.observer = [](const RpcRecord&) {};
@@ -77,6 +81,14 @@ class Program {
   }
 
  private:
+  // Gives the second prompt some first tokens of the first one.
+  void BeginAlike(const v1::GenerateRequest& first, v1::GenerateRequest& second) {
+    const auto& from = first.prompt_tokens().ids();
+    auto& to = *second.mutable_prompt_tokens()->mutable_ids();
+    const int n = static_cast<int>(random_() % (static_cast<uint64_t>(std::min(from.size(), to.size())) + 1));
+    std::copy_n(from.begin(), n, to.begin());
+  }
+
   void MakeTestMemory(const std::string& name, std::vector<int32_t> tokens);
 
   std::string Call(size_t index) {

@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::cout << mtm::Json{{"load_seconds", absl::ToDoubleSeconds(absl::Now() - start)}} << std::endl;
-  mtm::Engine engine(**model, nullptr, {});
+  mtm::Engine engine(**model, nullptr, {.max_prompt_cache_bytes = 0});  // each round runs the same prompts
   for (std::string line; std::getline(std::cin, line);) {
     std::cout << mtm::Run(engine, mtm::Json::parse(line)) << std::endl;
   }
