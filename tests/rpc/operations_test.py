@@ -110,6 +110,31 @@ class MetricsTest(ScrapedTest):
         self.assertIn(f'mtm_model_info{{model="small",fingerprint="{stub.GetModel(v1.GetModelRequest()).fingerprint}",'
                       'device="cpu"}', metrics)
 
+    def test_a_prompt_that_begins_as_an_earlier_one_is_not_run_again(self):
+        server = self.serve()
+        stub = inference_grpc.InferenceServiceStub(server.channel)
+
+        def generate(ids):
+            return stub.Generate(v1.GenerateRequest(
+                prompt_tokens=v1.TokenIds(ids=ids),
+                parameters=v1.GenerationParameters(max_tokens=3, ignore_end_of_text=True)))
+        shared = list(range(100, 140))
+        self.assertEqual(generate(shared + [1]).usage.reused_prompt_tokens, 0)
+        self.assertEqual(generate(shared + [2, 3]).usage.reused_prompt_tokens, 40)
+        self.assertEqual(generate([4] + shared).usage.reused_prompt_tokens, 0)
+        metrics = self.wait_for('mtm_rpcs_total{rpc="Generate",code="OK"}', 3)
+        self.assertEqual(metrics["mtm_reused_prompt_tokens_total"], 40)
+        self.assertGreater(metrics["mtm_prompt_cache_bytes"], 0)
+
+    def test_prompts_are_not_kept_where_none_are_wanted(self):
+        server = self.serve("--max-prompt-cache-bytes", "0")
+        stub = inference_grpc.InferenceServiceStub(server.channel)
+        request = v1.GenerateRequest(prompt_tokens=v1.TokenIds(ids=range(100, 140)))
+        request.parameters.max_tokens = 1
+        for _ in range(2):
+            self.assertEqual(stub.Generate(request).usage.reused_prompt_tokens, 0)
+        self.assertEqual(self.scrape()["mtm_prompt_cache_bytes"], 0)
+
     def test_what_waits_and_runs_is_seen_while_it_does(self):
         server = self.serve("--max-sequences", "1", "--max-client-requests", "2")
         request = v1.GenerateRequest(prompt="Dogs")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a memory costs a step, and exact mode against computing all anew: step_benchmark's figures against targets."""
+import pathlib
+import statistics
+import subprocess
+import tempfile
+
+import report
+
+FILTER = "ReadMemory|BatchedStep/sequences:(1|16)/|DecodeStep/exact/.*type:[23]|Prefill/.*type:[23]"
+TYPES = {0: "plain", 2: "Type 2, layer 10", 3: "Type 3, layers 7 to 9"}
+MEMORY_TARGETS, EXACT_TARGETS = {2: 0.95, 3: 0.85}, {2: 4, 3: 2}
+BATCHES, CONTEXTS = (1, 16), (128, 512)
+
+
+class Steps:
+    """Medians of `repetitions` in random order."""
+
+    def __init__(self, build, repetitions):
+        self.taken, self.rows, self.bytes_per_second = {}, {}, []
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "steps.json"
+            subprocess.run([build / "benchmarks" / "step_benchmark", f"--benchmark_filter={FILTER}",
+                            f"--benchmark_repetitions={repetitions}", "--benchmark_enable_random_interleaving=true",
+                            "--benchmark_display_aggregates_only=true", f"--benchmark_out={out}"], check=True,
+                           stdout=subprocess.DEVNULL)
+            with open(out) as file:
+                self._read(report.read(file))
+
+    def _read(self, benchmarks):
+        for name, arguments, benchmark in benchmarks:
+            if name == "ReadMemory":
+                self.bytes_per_second.append(benchmark["bytes_per_second"])
+                continue
+            key = (name, *[arguments[key] for key in sorted(arguments) if key not in ("type", "repeats")],
+                   arguments["type"])
+            self.taken.setdefault(key, []).append(benchmark["seconds"])
+            self.rows[key] = benchmark.get("rows")
+
+    def seconds(self, name, size, kind):
+        return statistics.median(self.taken[name, size, kind])
+
+    def bandwidth(self):
+        return statistics.median(self.bytes_per_second)
+
+    def against_plain(self, batch, kind):
+        return self.seconds("BatchedStep", batch, 0) / self.seconds("BatchedStep", batch, kind)
+
+    def against_anew(self, context, kind):
+        return self.seconds("Prefill", context, kind) / self.seconds("DecodeStep/exact", context, kind)
+
+    def table(self):
+        print("\n| cached mode, memory of 1,000 tokens | batch | step, ms | speed against plain |\n"
+              "| --- | --- | --- | --- |")
+        for kind, name in TYPES.items():
+            for batch in BATCHES:
+                print(f"| {name} | {batch} | {1e3 * self.seconds('BatchedStep', batch, kind):.1f} | "
+                      f"{self.against_plain(batch, kind):.2f} |")
+        print("\n| exact mode | context | step, ms | all anew, ms | ratio | rows run a layer |\n"
+              "| --- | --- | --- | --- | --- | --- |")
+        for kind in EXACT_TARGETS:
+            for context in CONTEXTS:
+                rows = self.rows["DecodeStep/exact", context, kind]
+                print(f"| {TYPES[kind]} | {context} | {1e3 * self.seconds('DecodeStep/exact', context, kind):.1f} | "
+                      f"{1e3 * self.seconds('Prefill', context, kind):.0f} | {self.against_anew(context, kind):.1f} | "
+                      f"{rows:.0f} ({100 * rows / context:.0f} %) |")
+
+    def targets(self):
+        """(name, value, at least)"""
+        for kind, least in MEMORY_TARGETS.items():
+            for batch in BATCHES:
+                yield f"{TYPES[kind]}, batch {batch}, against plain", self.against_plain(batch, kind), least
+        for kind, least in EXACT_TARGETS.items():
+            for context in CONTEXTS:
+                yield (f"exact mode, {TYPES[kind]}, context {context}, against all anew",
+                       self.against_anew(context, kind), least)
+
+    def json(self):
+        return {"bytes_per_second": self.bandwidth(),
+                "steps": [{"name": key[0], "size": key[1], "type": key[2], "seconds": seconds,
+                           "rows": self.rows[key]} for key, seconds in self.taken.items()]}
