@@ -185,7 +185,7 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
     if (s.options.mode == Mode::kExact && first_changed < first && !is_last_layer) {
       rows.first = first_changed;
       q = layer.memory->queries().narrow(1, first_changed, end - first_changed);
-      x = layer.input.narrow(0, first_changed, end - first_changed);
+      x = layer.input.narrow(0, first_changed, end - first_changed).clone();  // the block adds to it
     }
   }
   if (is_last_layer) {  // nothing reads the other rows
@@ -209,60 +209,76 @@ bool AreAllSteps(const std::vector<Rows>& batch, int index) {
 // AttendSequence for sequences of which AreAllSteps holds, all at once. qkv: [n, 3 n_embd].
 Tensor AttendSteps(int index, const std::vector<Rows>& batch, int n_head, const Tensor& qkv) {
   const int64_t n = qkv.size(0), d = qkv.size(1) / 3, dim = d / n_head;
-  const auto width = static_cast<size_t>(dim);
-  const Tensor out = at::empty({n, d}, qkv.options());
-  const auto output = [&](const Rows& rows, int64_t head) {
-    return std::span(out.mutable_data_ptr<float>() + rows.offset * d + head * dim, width);
+  struct Step {
+    LayerState* layer;
+    int position;          // of the row
+    int64_t begin;         // of its attention, [n_head, end]
+    float *keys, *values;  // of the caches' first head
+    int64_t head_stride;   // of the caches
+    int end() const { return position + 1; }
   };
-  std::vector<Tensor> attention(batch.size());  // [n_head, end]
-  std::vector<LayerState*> layers;
+  std::vector<Step> steps;
   int64_t length = 0;
-  std::vector<size_t> with_memory;
-  for (size_t i = 0; i < batch.size(); ++i) {
-    layers.push_back(&batch[i].sequence->layers[static_cast<size_t>(index)]);
-    attention[i] = at::empty({n_head, batch[i].end()}, qkv.options());
-    length += batch[i].end();
-    if (layers[i]->memory) with_memory.push_back(i);
+  for (const Rows& rows : batch) {
+    LayerState& layer = rows.sequence->layers[static_cast<size_t>(index)];
+    steps.push_back({.layer = &layer,
+                     .position = rows.first,
+                     .begin = length * n_head,
+                     .keys = HeadRows(layer.key, 0),
+                     .values = HeadRows(layer.value, 0),
+                     .head_stride = layer.key.stride(0)});
+    length += rows.end();
   }
-  const auto attention_row = [&](size_t i, int64_t head) {
-    const int64_t end = batch[i].end();
-    return std::span(attention[i].mutable_data_ptr<float>() + head * end, static_cast<size_t>(end));
-  };
-  // function(sequence, head)
+  const Tensor out = at::empty({n, d}, qkv.options()),
+               attention = at::empty({length * n_head}, qkv.options());
+  const float* const inputs = qkv.const_data_ptr<float>();
+  float *const outputs = out.mutable_data_ptr<float>(), *const s = attention.mutable_data_ptr<float>();
+  // function(step, its place, head)
   const auto for_each = [&](const auto& function) {
     ForEachHead(n * n_head, std::max<int64_t>(1, length * dim / n),
-                [&](int64_t i) { function(static_cast<size_t>(i / n_head), i % n_head); });
+                [&](int64_t i) { function(steps[static_cast<size_t>(i / n_head)], i / n_head, i % n_head); });
+  };
+  const auto attention_row = [&](const Step& step, int64_t head) {
+    return std::span(s + step.begin + head * step.end(), static_cast<size_t>(step.end()));
+  };
+  const auto attend_values = [&](const Step& step, int64_t i, int64_t head, const float* values) {
+    AttendValues(attention_row(step, head), values, {outputs + i * d + head * dim, static_cast<size_t>(dim)});
   };
 
-  for_each([&](size_t i, int64_t head) {
-    const Rows& rows = batch[i];
-    float *const keys = HeadRows(layers[i]->key, head), *const values = HeadRows(layers[i]->value, head);
-    const float* const query = qkv.const_data_ptr<float>() + rows.offset * 3 * d + head * dim;
-    std::copy_n(query + d, dim, keys + rows.first * dim);
-    std::copy_n(query + 2 * d, dim, values + rows.first * dim);
-    RowAttention({query, width}, keys, attention_row(i, head));
-    if (!layers[i]->memory) AttendValues(attention_row(i, head), values, output(rows, head));
+  for_each([&](const Step& step, int64_t i, int64_t head) {
+    float *const keys = step.keys + head * step.head_stride, *const values =
+                                                                 step.values + head * step.head_stride;
+    const float* const query = inputs + i * 3 * d + head * dim;
+    std::copy_n(query + d, dim, keys + step.position * dim);
+    std::copy_n(query + 2 * d, dim, values + step.position * dim);
+    RowAttention({query, static_cast<size_t>(dim)}, keys, attention_row(step, head));
+    if (!step.layer->memory) attend_values(step, i, head, values);
   });
+  std::vector<int64_t> with_memory;
+  for (int64_t i = 0; i < n; ++i) {
+    if (steps[static_cast<size_t>(i)].layer->memory) with_memory.push_back(i);
+  }
   if (with_memory.empty()) return out;
 
-  const auto update = [&](size_t i) {
+  const auto update = [&](int64_t i) {
+    const Step& step = steps[static_cast<size_t>(i)];
     const auto part = [&](int64_t which) {
-      return SplitHeads(qkv.narrow(0, batch[i].offset, 1).narrow(1, which * d, d), n_head);
+      return SplitHeads(qkv.narrow(0, i, 1).narrow(1, which * d, d), n_head);
     };
-    UpdateMemory(*layers[i], *batch[i].sequence, batch[i].first, part(0), part(2), attention[i]);
+    const Tensor own =
+        attention.narrow(0, step.begin, int64_t{step.end()} * n_head).view({n_head, step.end()});
+    UpdateMemory(*step.layer, *batch[static_cast<size_t>(i)].sequence, step.position, part(0), part(2), own);
   };
   if (with_memory.size() < static_cast<size_t>(at::get_num_threads())) {
-    for (const size_t i : with_memory) update(i);  // its heads are shared out
+    for (const int64_t i : with_memory) update(i);  // its heads are shared out
   } else {
     at::parallel_for(0, static_cast<int64_t>(with_memory.size()), 1, [&](int64_t begin, int64_t end) {
       const c10::InferenceMode inference;  // is the thread's
       for (int64_t i = begin; i < end; ++i) update(with_memory[static_cast<size_t>(i)]);
     });
   }
-  for_each([&](size_t i, int64_t head) {
-    if (!layers[i]->memory) return;
-    AttendValues(attention_row(i, head), HeadRows(layers[i]->memory->mixed_values(), head),
-                 output(batch[i], head));
+  for_each([&](const Step& step, int64_t i, int64_t head) {
+    if (step.layer->memory) attend_values(step, i, head, HeadRows(step.layer->memory->mixed_values(), head));
   });
   return out;
 }
@@ -325,8 +341,8 @@ void RunBlock(const Model::Weights& weights, int index, std::vector<Rows>& batch
   const Block& block = weights.blocks[index];
   PassOnPrefixes(index, batch, x);
   const Tensor attention = AttendBatch(weights, index, batch, x);
-  x = x + block.c_proj(attention);
-  x.add_(block.mlp_c_proj(block.mlp_c_fc(block.ln_2(x))));
+  block.c_proj.AddTo(attention, x);
+  block.mlp_c_proj.AddTo(block.mlp_c_fc(block.ln_2(x)), x);
 }
 
 // Embeddings of all pending rows.

@@ -18,9 +18,18 @@ Linear::Linear(const Tensor& weight, const Tensor& bias, Activation activation, 
 }
 
 Tensor Linear::operator()(const Tensor& x) const {
-  if (packed_) return packed_->Multiply(x, activation_);
+  if (packed_) {
+    const Tensor y = at::empty({x.size(0), packed_->n_out()}, x.options());
+    packed_->Multiply(x, activation_, PackedMatrix::Into::kReplace, y);
+    return y;
+  }
   const Tensor y = at::linear(x, weight_, bias_.defined() ? std::optional<Tensor>(bias_) : std::nullopt);
   return activation_ == Activation::kGeluTanh ? at::gelu(y, "tanh") : y;
+}
+
+void Linear::AddTo(const Tensor& x, Tensor& sum) const {
+  if (packed_) return packed_->Multiply(x, activation_, PackedMatrix::Into::kAdd, sum);
+  sum.add_((*this)(x));
 }
 
 }  // namespace mtm

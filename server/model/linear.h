@@ -23,6 +23,8 @@ class Linear {
 
   // x [n, n_in] -> [n, n_out], float32
   at::Tensor operator()(const at::Tensor& x) const;
+  // sum += what it makes of x; sum [n, n_out]
+  void AddTo(const at::Tensor& x, at::Tensor& sum) const;
 
  private:
   Activation activation_;

@@ -123,35 +123,32 @@ void PackedMatrix::PackInt8Panel(int64_t panel, const float* rows) {
   }
 }
 
-Tensor PackedMatrix::Multiply(const Tensor& x, Activation activation) const {
+void PackedMatrix::Multiply(const Tensor& x, Activation activation, Into into, const Tensor& y) const {
   const Tensor inputs = x.contiguous();
   const int64_t n = inputs.size(0);
   const float* const from = inputs.const_data_ptr<float>();
-  Tensor outputs = at::empty({n, n_out_}, at::kFloat);
-  float* const to = outputs.mutable_data_ptr<float>();
+  float* const to = y.mutable_data_ptr<float>();
   QuantizedRows quantized;
   if (type_ == WeightType::kInt8) quantized = Quantize(from, n, n_in_, depth_);
   for (int64_t first = 0; first < n; first += kRowsAtOnce) {
     const int64_t n_rows = std::min(kRowsAtOnce, n - first);
     const int64_t grain = ThreadGrain(n_rows * depth_ * kPanelWidth);
     at::parallel_for(0, n_panels_, grain, [&](int64_t begin, int64_t end) {
+      float sums[kRowsAtOnce * kPanelWidth];
       for (int64_t panel = begin; panel < end; ++panel) {
         if (type_ == WeightType::kInt8) {
           MultiplyInt8(panel, &quantized.numbers[static_cast<size_t>(first * depth_)],
-                       &quantized.scales[static_cast<size_t>(first)], n_rows, activation,
-                       to + first * n_out_);
+                       &quantized.scales[static_cast<size_t>(first)], n_rows, sums);
         } else {
-          MultiplyFloat(panel, from + first * n_in_, n_rows, activation, to + first * n_out_);
+          MultiplyFloat(panel, from + first * n_in_, n_rows, sums);
         }
+        Finish(panel, sums, n_rows, activation, into, to + first * n_out_);
       }
     });
   }
-  return outputs;
 }
 
-void PackedMatrix::MultiplyFloat(int64_t panel, const float* inputs, int64_t n, Activation activation,
-                                 float* y) const {
-  float sums[kRowsAtOnce * kPanelWidth];
+void PackedMatrix::MultiplyFloat(int64_t panel, const float* inputs, int64_t n, float* sums) const {
   const int64_t begin = panel * depth_ * kPanelWidth;
   if (type_ == WeightType::kF32) {
     MultiplyPanel(packed_.const_data_ptr<float>() + begin, depth_, inputs, n, sums);
@@ -159,13 +156,11 @@ void PackedMatrix::MultiplyFloat(int64_t panel, const float* inputs, int64_t n, 
     const auto* const halves = reinterpret_cast<const uint16_t*>(packed_.const_data_ptr<at::Half>());
     MultiplyPanel(halves + begin, depth_, inputs, n, sums);
   }
-  Finish(panel, sums, n, activation, y);
 }
 
 void PackedMatrix::MultiplyInt8(int64_t panel, const uint8_t* inputs, const float* scales, int64_t n,
-                                Activation activation, float* y) const {
+                                float* sums) const {
   int32_t integers[kRowsAtOnce * kPanelWidth];
-  float sums[kRowsAtOnce * kPanelWidth];
   MultiplyPanel(packed_.const_data_ptr<int8_t>() + panel * depth_ * kPanelWidth, depth_, inputs, n, integers);
   const int32_t* const offsets = offsets_.const_data_ptr<int32_t>() + panel * kPanelWidth;
   const float* const output_scales = scales_.const_data_ptr<float>() + panel * kPanelWidth;
@@ -173,17 +168,22 @@ void PackedMatrix::MultiplyInt8(int64_t panel, const uint8_t* inputs, const floa
     DequantizeRow(integers + row * kPanelWidth, offsets, scales[row], output_scales,
                   {sums + row * kPanelWidth, size_t{kPanelWidth}});
   }
-  Finish(panel, sums, n, activation, y);
 }
 
-void PackedMatrix::Finish(int64_t panel, float* sums, int64_t n, Activation activation, float* y) const {
+void PackedMatrix::Finish(int64_t panel, float* sums, int64_t n, Activation activation, Into into,
+                          float* y) const {
   const float* const bias = bias_.const_data_ptr<float>() + panel * kPanelWidth;
   const int64_t first = panel * kPanelWidth, width = std::min(kPanelWidth, n_out_ - first);
   for (int64_t row = 0; row < n; ++row) {
     float* const outputs = sums + row * kPanelWidth;
     // Always a whole panel, so that no output is computed another way than its neighbours.
     Activate({outputs, size_t{kPanelWidth}}, bias, activation);
-    std::copy(outputs, outputs + width, y + row * n_out_ + first);
+    float* const to = y + row * n_out_ + first;
+    if (into == Into::kReplace) {
+      std::copy(outputs, outputs + width, to);
+    } else {
+      for (int64_t i = 0; i < width; ++i) to[i] += outputs[i];
+    }
   }
 }
 

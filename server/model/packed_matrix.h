@@ -19,17 +19,21 @@ class PackedMatrix {
   // `weight` [n_out, n_in] and `bias` [n_out] or undefined: of any floating type, on the CPU.
   PackedMatrix(const at::Tensor& weight, const at::Tensor& bias, WeightType type);
 
-  // activation(x W^T + b) of x [n, n_in], float32 -> [n, n_out]
-  at::Tensor Multiply(const at::Tensor& x, Activation activation) const;
+  enum class Into { kReplace, kAdd };
+
+  // y = or += activation(x W^T + b); x [n, n_in], y [n, n_out], contiguous; float32
+  void Multiply(const at::Tensor& x, Activation activation, Into into, const at::Tensor& y) const;
+
+  int64_t n_out() const { return n_out_; }
 
  private:
   void PackPanel(int64_t panel, const float* rows);
   void PackInt8Panel(int64_t panel, const float* rows);
-  // What `inputs` [n, depth] make of a panel's outputs, into y [n, n_out].
-  void MultiplyFloat(int64_t panel, const float* inputs, int64_t n, Activation activation, float* y) const;
-  void MultiplyInt8(int64_t panel, const uint8_t* inputs, const float* scales, int64_t n,
-                    Activation activation, float* y) const;
-  void Finish(int64_t panel, float* sums, int64_t n, Activation activation, float* y) const;
+  // A panel's sums [n, 48] of `inputs` [n, depth].
+  void MultiplyFloat(int64_t panel, const float* inputs, int64_t n, float* sums) const;
+  void MultiplyInt8(int64_t panel, const uint8_t* inputs, const float* scales, int64_t n, float* sums) const;
+  // Into y [n, n_out].
+  void Finish(int64_t panel, float* sums, int64_t n, Activation activation, Into into, float* y) const;
 
   WeightType type_;
   int64_t n_in_;

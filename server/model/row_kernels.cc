@@ -30,6 +30,36 @@ namespace {
   }
 }
 
+// The sum of function(x[i]), in 16 sums that are added up in order.
+template <typename Function>
+[[gnu::always_inline]] inline float Sum(std::span<const float> x, Function function) {
+  constexpr size_t kLanes = 16;
+  float sums[kLanes] = {};
+  const size_t whole = x.size() / kLanes * kLanes;
+  for (size_t i = 0; i < whole; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += function(x[i + lane]);
+  }
+  float sum = 0;
+  for (size_t lane = 0; lane < kLanes; ++lane) sum += sums[lane];
+  for (size_t i = whole; i < x.size(); ++i) sum += function(x[i]);
+  return sum;
+}
+
+[[gnu::always_inline]] inline void NormalizeRowHere(std::span<const float> x, const float* weight,
+                                                    const float* bias, float epsilon, float* to) {
+  const auto n = static_cast<float>(x.size());
+  const float mean = Sum(
+                         x, [](float number) __attribute__((always_inline)) { return number; }) /
+                     n;
+  const float variance =
+      Sum(
+          x, [mean](float number)
+                 __attribute__((always_inline)) { return (number - mean) * (number - mean); }) /
+      n;
+  const float scale = 1 / std::sqrt(variance + epsilon);
+  for (size_t i = 0; i < x.size(); ++i) to[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+}
+
 // x/2 (1 + tanh(u)) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3)
 [[gnu::always_inline]] inline float Gelu(float x) {
   const float u = 0.7978845608f * (x + 0.044715f * x * x * x);
@@ -55,6 +85,15 @@ MTM_AVX2 void Avx2DequantizeRow(const int32_t* integers, const int32_t* offsets,
 MTM_AVX512 void Avx512DequantizeRow(const int32_t* integers, const int32_t* offsets, float input_level,
                                     const float* output_levels, std::span<float> sums) {
   DequantizeRowHere(integers, offsets, input_level, output_levels, sums);
+}
+
+MTM_AVX2 void Avx2NormalizeRow(std::span<const float> x, const float* weight, const float* bias,
+                               float epsilon, float* to) {
+  NormalizeRowHere(x, weight, bias, epsilon, to);
+}
+MTM_AVX512 void Avx512NormalizeRow(std::span<const float> x, const float* weight, const float* bias,
+                                   float epsilon, float* to) {
+  NormalizeRowHere(x, weight, bias, epsilon, to);
 }
 
 MTM_AVX2 void Avx2Activate(std::span<float> row, const float* bias, Activation activation) {
@@ -83,6 +122,15 @@ void DequantizeRow(const int32_t* integers, const int32_t* offsets, float input_
   if (isa >= Isa::kAvx2) return Avx2DequantizeRow(integers, offsets, input_level, output_levels, sums);
 #endif
   DequantizeRowHere(integers, offsets, input_level, output_levels, sums);
+}
+
+void NormalizeRow(std::span<const float> x, const float* weight, const float* bias, float epsilon, float* to,
+                  [[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+  if (isa >= Isa::kAvx512) return Avx512NormalizeRow(x, weight, bias, epsilon, to);
+  if (isa >= Isa::kAvx2) return Avx2NormalizeRow(x, weight, bias, epsilon, to);
+#endif
+  NormalizeRowHere(x, weight, bias, epsilon, to);
 }
 
 void Activate(std::span<float> row, const float* bias, Activation activation, [[maybe_unused]] Isa isa) {

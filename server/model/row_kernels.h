@@ -36,6 +36,10 @@ float QuantizeRow(std::span<const float> x, uint8_t* to, Isa isa = BestIsa());
 void DequantizeRow(const int32_t* integers, const int32_t* offsets, float input_level,
                    const float* output_levels, std::span<float> sums, Isa isa = BestIsa());
 
+// to = (x - mean) / sqrt(variance + epsilon) * weight + bias; [x.size()] each.
+void NormalizeRow(std::span<const float> x, const float* weight, const float* bias, float epsilon, float* to,
+                  Isa isa = BestIsa());
+
 // row[i] = activation(row[i] + bias[i]); GELU in its tanh form.
 void Activate(std::span<float> row, const float* bias, Activation activation, Isa isa = BestIsa());
 

@@ -2,6 +2,7 @@
 #include "server/model/weights.h"
 
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 
 #include "absl/strings/str_cat.h"
 
@@ -10,6 +11,9 @@ namespace mtm {
 using at::Tensor;
 
 namespace {
+
+// That are worth a thread.
+constexpr int64_t kNormRowsPerThread = 32;
 
 class Builder {
  public:
@@ -56,7 +60,19 @@ class Builder {
 }  // namespace
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
-  return at::layer_norm(x, {x.size(-1)}, weight, bias, epsilon);
+  if (!x.is_cpu()) return at::layer_norm(x, {x.size(1)}, weight, bias, epsilon);
+  const Tensor from = x.contiguous(), to = at::empty_like(from);
+  const int64_t width = x.size(1);
+  const float *const rows = from.const_data_ptr<float>(), *const w = weight.const_data_ptr<float>(),
+                    *const b = bias.const_data_ptr<float>();
+  float* const out = to.mutable_data_ptr<float>();
+  at::parallel_for(0, x.size(0), kNormRowsPerThread, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      NormalizeRow({rows + row * width, static_cast<size_t>(width)}, w, b, static_cast<float>(epsilon),
+                   out + row * width);
+    }
+  });
+  return to;
 }
 
 Tensor Model::Weights::Embed(const Tensor& tokens, const Tensor& positions) const {

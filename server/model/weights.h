@@ -14,8 +14,9 @@
 
 namespace mtm {
 
+// On the CPU a row's result has the same bits whatever the other rows are.
 struct LayerNorm {
-  at::Tensor weight, bias;  // [n_embd]
+  at::Tensor weight, bias;  // [n_embd], float32
   double epsilon;
 
   at::Tensor operator()(const at::Tensor& x) const;  // [n, n_embd] -> [n, n_embd]
@@ -48,10 +49,11 @@ struct Model::Weights {
   at::Tensor Embed(const at::Tensor& tokens, const at::Tensor& positions) const;
 };
 
-// Makes weights from a source of named tensors (Checkpoint's names), each of the expected shape and on `device`.
-std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, std::string fingerprint,
-                                                   std::string device_name, WeightType type,
-                                                   const std::function<at::Tensor(const std::string&)>& source);
+// Makes weights from a source of named tensors (Checkpoint's names), each of the expected shape and on
+// `device`.
+std::unique_ptr<const Model::Weights> BuildWeights(
+    const ModelConfig& config, std::string fingerprint, std::string device_name, WeightType type,
+    const std::function<at::Tensor(const std::string&)>& source);
 
 }  // namespace mtm
 

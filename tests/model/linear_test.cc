@@ -62,6 +62,17 @@ void ExpectRowsIndependent(const Shape& shape, const std::vector<int>& sizes,
   }
 }
 
+TEST(LinearTest, WhatIsAddedIsTheProduct) {
+  const c10::InferenceMode inference;
+  for (const WeightType type : kWeightTypes) {
+    const Linear linear(Random({100, 70}, 0.02f), Random({100}, 0.02f), Activation::kNone, type);
+    const Tensor x = Random({9, 70}, 1), before = Random({9, 100}, 1);
+    Tensor sum = before.clone();
+    linear.AddTo(x, sum);
+    EXPECT_TRUE(SameBits(sum, before + linear(x))) << NameOf(type);
+  }
+}
+
 TEST(LinearTest, LibTorchsThreadsShareOurLoops) {
   const int n_threads = at::get_num_threads();
   at::set_num_threads(2);

@@ -76,6 +76,37 @@ TEST(RowKernelsTest, SumsOfLevelsAreTurnedBack) {
   }
 }
 
+TEST(RowKernelsTest, ARowIsNormalized) {
+  for (const size_t n : {1u, 3u, 16u, 50u, 768u, 3072u}) {
+    for (const float offset : {0.f, 100.f}) {
+      std::vector<float> x = Random(n, 3), weight = Random(n, 1), bias = Random(n, 2);
+      double mean = 0, variance = 0;
+      for (float& number : x) mean += number += offset;
+      mean /= static_cast<double>(n);
+      for (const float number : x) variance += (number - mean) * (number - mean);
+      variance /= static_cast<double>(n);
+      for (const Isa isa : Isas()) {
+        std::vector<float> out(n, NAN);
+        NormalizeRow(x, weight.data(), bias.data(), 1e-5f, out.data(), isa);
+        for (size_t i = 0; i < n; ++i) {
+          const double expected = (x[i] - mean) / std::sqrt(variance + 1e-5) * weight[i] + bias[i];
+          // A float's unit of the offset, in standard deviations.
+          ASSERT_NEAR(out[i], expected, 1e-5 + 2e-5 * offset) << i << " of " << n << " " << int(isa);
+        }
+      }
+    }
+  }
+}
+
+TEST(RowKernelsTest, ARowOfEqualNumbersIsNormalizedToTheBias) {
+  for (const Isa isa : Isas()) {
+    const std::vector<float> x(50, 2), weight(50, 3), bias(50, 4);
+    std::vector<float> out(50);
+    NormalizeRow(x, weight.data(), bias.data(), 1e-5f, out.data(), isa);
+    EXPECT_EQ(out, bias);
+  }
+}
+
 TEST(RowKernelsTest, TheActivationIsTheEquation) {
   const std::vector<float> bias = Random(48, 0.1f);
   for (const Isa isa : Isas()) {
