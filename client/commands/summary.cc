@@ -116,6 +116,10 @@ absl::Duration TotalTime(const v1::Timings& timings) {
 std::string GenerationSummary(const v1::AppliedRequest& applied, const v1::Usage& usage,
                               const v1::Timings& timings) {
   std::string text = FormatCounted(usage.generated_tokens(), "token");
+  if (usage.reused_prompt_tokens() > 0) {
+    absl::StrAppend(&text, ", ", FormatCount(usage.reused_prompt_tokens()), " of ",
+                    FormatCount(usage.prompt_tokens()), " prompt tokens reused");
+  }
   if (applied.memory_uses_size() > 0) absl::StrAppend(&text, ", ", ChangedText(usage));
   const absl::Duration total = TotalTime(timings);
   absl::StrAppend(&text, ", ", FormatElapsed(total));

@@ -401,6 +401,12 @@ class CliTest(unittest.TestCase):
         self.assertEqual((use["layers"], use["k"], use["bookkeeping_fraction"]), ([3], 5, 0))
         self.assertIn("tokens-heads changed", self.run_mtm("-v", *common)[1])
 
+    def test_what_of_a_prompt_was_run_before_is_told(self):
+        prompt = "A cat is an animal. " * 2
+        self.assertNotIn("prompt tokens reused", self.run_mtm("-v", "generate", "-n", "2", "--ignore-end", prompt)[1])
+        self.assertRegex(self.run_mtm("-v", "generate", "-n", "2", "--ignore-end", prompt + "It")[1],
+                         r"[0-9]+ of [0-9]+ prompt tokens reused")
+
     def test_generate_options(self):
         ids = self.run_mtm("tokenize", "\nA cat")[0].strip()
         by_text = self.run_mtm("generate", "--temperature", "0", "-n", "4", "--mode", "exact", "A cat")[0]
