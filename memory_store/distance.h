@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "memory_store/cpu.h"
 #include "memory_store/segment.h"
 
 namespace mtm {
@@ -13,11 +14,11 @@ namespace mtm {
 // Squared Euclidean distances, [rows.size()], of `query` [head_dim] to rows of `keys`. Fast: summed in
 // float32 in no fixed order, so that two processors may differ in the last bits.
 void ApproximateDistances(const StoredRows& keys, std::span<const uint32_t> rows,
-                          std::span<const float> query, std::span<float> distances);
+                          std::span<const float> query, std::span<float> distances, Isa isa = BestIsa());
 
 // The same to rows [first, first + distances.size()).
 void ApproximateDistances(const StoredRows& keys, int64_t first, std::span<const float> query,
-                          std::span<float> distances);
+                          std::span<float> distances, Isa isa = BestIsa());
 
 // Directly from the differences, in double, rounded to float: the same everywhere. No number counts as
 // infinite. [dim] each.
