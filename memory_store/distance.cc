@@ -55,18 +55,11 @@ MTM_AVX2 inline __m256 Load8(const uint16_t* row) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
 }
 
-MTM_AVX512 inline __m512 Load16(const float* row) { return _mm512_loadu_ps(row); }
-MTM_AVX512 inline __m512 Load16(const uint16_t* row) {
-  // The unmasked one warns of an undefined operand that it does not use.
-  return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row)));
-}
-
-// Of four rows the numbers [begin, dim), from `sums` on, which are added up together: one row's alone take
-// longer than its squares.
+// Distances to four rows, whose sums are added up together: one row's alone take longer than its squares.
 template <typename Number>
-MTM_AVX2 inline void Avx2Rest(const float* query, const Number* const* rows, size_t begin, size_t dim,
-                              __m256* sums, float* out) {
-  size_t i = begin;
+MTM_AVX2 inline void Avx2Distances4(const float* query, const Number* const* rows, size_t dim, float* out) {
+  __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+  size_t i = 0;
   for (; i + 8 <= dim; i += 8) {
     const __m256 q = _mm256_loadu_ps(query + i);
     for (size_t r = 0; r < 4; ++r) {
@@ -85,39 +78,9 @@ MTM_AVX2 inline void Avx2Rest(const float* query, const Number* const* rows, siz
   }
 }
 
-// Distances to four rows.
-struct Avx2 {
-  template <typename Number>
-  MTM_AVX2 static void Distances(const float* query, const Number* const* rows, size_t dim, float* out) {
-    __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-    Avx2Rest(query, rows, 0, dim, sums, out);
-  }
-};
-
-struct Avx512 {
-  template <typename Number>
-  MTM_AVX512 static void Distances(const float* query, const Number* const* rows, size_t dim, float* out) {
-    __m512 wide[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-    size_t i = 0;
-    for (; i + 16 <= dim; i += 16) {
-      const __m512 q = _mm512_loadu_ps(query + i);
-      for (size_t r = 0; r < 4; ++r) {
-        const __m512 difference = _mm512_sub_ps(q, Load16(rows[r] + i));
-        wide[r] = _mm512_fmadd_ps(difference, difference, wide[r]);
-      }
-    }
-    __m256 sums[4];
-    for (size_t r = 0; r < 4; ++r) {
-      sums[r] = __builtin_shufflevector(wide[r], wide[r], 0, 1, 2, 3, 4, 5, 6, 7) +
-                __builtin_shufflevector(wide[r], wide[r], 8, 9, 10, 11, 12, 13, 14, 15);
-    }
-    Avx2Rest(query, rows, i, dim, sums, out);
-  }
-};
-
-template <typename Four, typename Number, typename RowAt>
-[[gnu::always_inline]] inline void DistancesByFour(const Number* base, size_t dim, RowAt row_at,
-                                                   const float* query, std::span<float> out) {
+template <typename Number, typename RowAt>
+MTM_AVX2 void Avx2Distances(const Number* base, size_t dim, RowAt row_at, const float* query,
+                            std::span<float> out) {
   const size_t row_size = dim * sizeof(Number), n = out.size();
   for (size_t i = 0; i < n; i += 4) {
     const Number* rows[4];
@@ -128,24 +91,13 @@ template <typename Four, typename Number, typename RowAt>
       for (size_t at = 0; at < row_size; at += kCacheLine) _mm_prefetch(next + at, _MM_HINT_T0);
     }
     if (i + 4 <= n) {
-      Four::Distances(query, rows, dim, &out[i]);
+      Avx2Distances4(query, rows, dim, &out[i]);
     } else {
       float last[4];
-      Four::Distances(query, rows, dim, last);
+      Avx2Distances4(query, rows, dim, last);
       std::copy_n(last, n - i, &out[i]);
     }
   }
-}
-
-template <typename Number, typename RowAt>
-MTM_AVX2 void Avx2Distances(const Number* base, size_t dim, RowAt row_at, const float* query,
-                            std::span<float> out) {
-  DistancesByFour<Avx2>(base, dim, row_at, query, out);
-}
-template <typename Number, typename RowAt>
-MTM_AVX512 void Avx512Distances(const Number* base, size_t dim, RowAt row_at, const float* query,
-                                std::span<float> out) {
-  DistancesByFour<Avx512>(base, dim, row_at, query, out);
 }
 
 #endif
@@ -154,7 +106,6 @@ template <typename Number, typename RowAt>
 void Distances(const Number* base, size_t dim, RowAt row_at, const float* query, std::span<float> out,
                [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  if (isa >= Isa::kAvx512) return Avx512Distances(base, dim, row_at, query, out);
   if (isa >= Isa::kAvx2) return Avx2Distances(base, dim, row_at, query, out);
 #endif
   PortableDistances(base, dim, row_at, query, out);
