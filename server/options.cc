@@ -115,10 +115,9 @@ void AddLimits(CLI::App& serve, ServerOptions& options) {
       ->check(at_least_one);
   options.engine.max_prompt_cache_bytes = MachineMemoryBytes() / 32;
   serve
-      .add_option(
-          "--max-prompt-cache-bytes", options.engine.max_prompt_cache_bytes,
-          "Bytes of prompts kept for later ones that begin in the same way, as 512MiB; 0: none; default: a "
-          "32nd of the machine's memory")
+      .add_option("--max-prompt-cache-bytes", options.engine.max_prompt_cache_bytes,
+                  "Bytes of prompts kept for later ones that begin in the same way, as 512MiB; 0: none; "
+                  "default: a 32nd of the machine's memory, on a GPU none")
       ->transform(SizeValue())
       ->check(CLI::NonNegativeNumber);
   serve.add_option("--max-waiting", limits.max_waiting, "Requests that may wait; further ones are refused")
@@ -244,6 +243,9 @@ std::optional<int> ParseOptions(int argc, const char* const* argv, Options& opti
   }
   options.command = CommandOf(app);
   options.serve.from_file = app.get_config_ptr()->count() > 0;
+  // The machine's memory says nothing of a GPU's.
+  const bool is_default = app.get_subcommand("serve")->get_option("--max-prompt-cache-bytes")->count() == 0;
+  if (is_default && options.serve.device != "cpu") options.serve.server.engine.max_prompt_cache_bytes = 0;
   return std::nullopt;
 }
 

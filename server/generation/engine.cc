@@ -179,11 +179,13 @@ void Engine::RefuseUnwanted() {
   std::unique_lock lock(mutex_);
   while (true) {
     const absl::Time now = absl::Now();
-    const auto unwanted = shutdown_ ? waiting_.RemoveAll() : waiting_.RemoveUnwanted(now);
+    auto unwanted = shutdown_ ? waiting_.RemoveAll() : waiting_.RemoveUnwanted(now);
     if (!unwanted.empty()) {
       for (const WaitingLine::Removed& removed : unwanted) waiting_.Finished(removed.admission, now);
+      wake_up_.notify_one();  // who stood behind them may fit
       lock.unlock();
       for (const WaitingLine::Removed& removed : unwanted) removed.admission.task->Fail(removed.reason);
+      unwanted.clear();  // of memories too
       lock.lock();
     } else if (shutdown_) {
       return;
@@ -250,21 +252,25 @@ bool Engine::StepLight() {
   return true;
 }
 
+bool Engine::GainsFromOneOf(const Active& waiting, const std::vector<Active*>& tasks) const {
+  const SharedPrompt* const prompt = waiting.task().prompt();
+  if (prompt == nullptr || tasks.empty()) return false;
+  const int n_kept = prompts_.CountKept(*prompt);
+  return std::ranges::any_of(tasks, [&](const Active* other) {
+    const SharedPrompt* const running = other->task().prompt();
+    return running != nullptr && prompts_.GainsFrom(*prompt, n_kept, *running);
+  });
+}
+
 std::vector<Engine::Active*> Engine::NextPrompts(std::vector<Sequence*>& batch) {
   std::vector<Active*> tasks;
   int64_t rows = 0;
   for (Active& active : active_) {
     if (active.started || (active.alone && !tasks.empty())) continue;
-    const SharedPrompt* const prompt = active.task().prompt();
-    // It waits for one pass rather than run the same rows beside another.
-    const bool gains =
-        prompt != nullptr && std::ranges::any_of(tasks, [&](const Active* other) {
-          return other->task().prompt() != nullptr && prompts_.GainsFrom(*prompt, *other->task().prompt());
-        });
-    if (gains) continue;
+    if (GainsFromOneOf(active, tasks)) continue;
     const std::vector<Sequence*> sequences = active.task().Prepare();
     int64_t own_rows = 0;
-    for (const Sequence* sequence : sequences) own_rows += sequence->n_pending();
+    for (const Sequence* sequence : sequences) own_rows += sequence->n_rows();
     if (!tasks.empty() && rows + own_rows > kPromptRows) break;
     rows += own_rows;
     batch.insert(batch.end(), sequences.begin(), sequences.end());
@@ -283,7 +289,7 @@ void Engine::BeginLongPass() {
   if (tasks.empty()) return;
   for (Active* active : tasks) active->in_long_pass = true;
   int64_t n_rows = 0;
-  for (const Sequence* sequence : batch) n_rows += tasks[0]->started ? 1 : sequence->n_pending();
+  for (const Sequence* sequence : batch) n_rows += tasks[0]->started ? 1 : sequence->n_rows();
   long_pass_ = {
       .pass = nullptr, .tasks = std::move(tasks), .n_sequences = batch.size(), .n_rows = n_rows, .time = {}};
   long_pass_.pass = std::make_unique<ForwardPass>(model_, std::move(batch));

@@ -120,6 +120,8 @@ class Engine {
   bool StepLight();
   bool AdvanceLongPass();
   void BeginLongPass();
+  // Does its prompt wait for one pass rather than run the same rows beside another's?
+  bool GainsFromOneOf(const Active& waiting, const std::vector<Active*>& tasks) const;
   // Tasks to be stepped together, and their sequences: newcomers; those that go on, of exact mode or not.
   std::vector<Active*> NextPrompts(std::vector<Sequence*>& batch);
   std::vector<Active*> NextSteps(bool exact, std::vector<Sequence*>& batch);

@@ -36,20 +36,24 @@ PromptCache::Match PromptCache::Find(const SharedPrompt& prompt) {
   return match;
 }
 
-bool PromptCache::GainsFrom(const SharedPrompt& waiting, const SharedPrompt& running) const {
-  if (max_bytes_ == 0 || waiting.owner != running.owner || waiting.n_layers != running.n_layers) return false;
+bool PromptCache::GainsFrom(const SharedPrompt& waiting, int n_kept, const SharedPrompt& running) const {
+  if (waiting.owner != running.owner || waiting.n_layers != running.n_layers) return false;
   const int n = Spared(waiting, running.tokens);
-  return n > 0 && n >= Longest(waiting).n_tokens + kMinTokens;
+  return n > 0 && n >= n_kept + kMinTokens && IsWorthKeeping(running, CountKept(running));
 }
 
 bool PromptCache::IsWorthKeeping(const SharedPrompt& prompt, int n_found) const {
-  return max_bytes_ > 0 && prompt.n_layers > 0 &&
-         static_cast<int>(prompt.tokens.size()) >= n_found + kMinTokens;
+  const auto n_tokens = static_cast<int64_t>(prompt.tokens.size());  // its parents are held too
+  return prompt.n_layers > 0 && n_tokens - n_found >= kMinTokens &&
+         n_tokens * prompt.bytes_per_token <= max_bytes_;
 }
 
 void PromptCache::Add(const std::string& owner, std::shared_ptr<const PromptPrefix> prefix) {
-  if (prefix->bytes() > max_bytes_) return;
   const PromptPrefix* const parent = prefix->parent().get();
+  if (parent != nullptr && Find(parent) == entries_.end()) return;
+  int64_t together = 0;
+  for (const PromptPrefix* p = prefix.get(); p != nullptr; p = p->parent().get()) together += p->bytes();
+  if (together > max_bytes_) return;
   bytes_ += prefix->bytes();
   entries_.push_front({owner, std::move(prefix)});
   Touch(parent);
@@ -59,9 +63,13 @@ void PromptCache::Add(const std::string& owner, std::shared_ptr<const PromptPref
   }
 }
 
+std::list<PromptCache::Entry>::iterator PromptCache::Find(const PromptPrefix* prefix) {
+  return std::ranges::find(entries_, prefix, [](const Entry& entry) { return entry.prefix.get(); });
+}
+
 void PromptCache::Touch(const PromptPrefix* prefix) {
   for (; prefix != nullptr; prefix = prefix->parent().get()) {
-    const auto entry = std::ranges::find(entries_, prefix, [](const Entry& e) { return e.prefix.get(); });
+    const auto entry = Find(prefix);
     if (entry != entries_.end()) entries_.splice(entries_.begin(), entries_, entry);
   }
 }

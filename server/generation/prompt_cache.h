@@ -18,6 +18,7 @@ struct SharedPrompt {
   std::string owner;                // prompts are shared among those of one owner
   std::span<const int32_t> tokens;  // of who waits or runs: lives as long as that
   int n_layers = 0;                 // LayersBelowMemory
+  int64_t bytes_per_token = 0;      // PromptPrefix::BytesPerToken
 };
 
 // Prompts that were run before, so that those that begin in the same way need not be run as a whole. The
@@ -36,11 +37,15 @@ class PromptCache {
   // The longest.
   Match Find(const SharedPrompt& prompt);
 
-  // Will `waiting` have more in common with `running` than with what is kept, once that has run?
-  bool GainsFrom(const SharedPrompt& waiting, const SharedPrompt& running) const;
+  // How many tokens Find would find.
+  int CountKept(const SharedPrompt& prompt) const { return Longest(prompt).n_tokens; }
+  // Will `waiting`, of which `n_kept` tokens are kept, have more in common with `running` once that has run?
+  bool GainsFrom(const SharedPrompt& waiting, int n_kept, const SharedPrompt& running) const;
 
-  // Is a prompt of which `n_found` tokens were found worth keeping?
+  // Is a prompt of which `n_found` tokens were found worth keeping, and does it fit?
   bool IsWorthKeeping(const SharedPrompt& prompt, int n_found) const;
+  // Unless it and its parents are more than fits, or its parent has gone meanwhile, whose rows would be held
+  // uncounted.
   void Add(const std::string& owner, std::shared_ptr<const PromptPrefix> prefix);
 
   int64_t bytes() const { return bytes_; }
@@ -51,6 +56,7 @@ class PromptCache {
     std::shared_ptr<const PromptPrefix> prefix;
   };
   Match Longest(const SharedPrompt& prompt) const;
+  std::list<Entry>::iterator Find(const PromptPrefix* prefix);
   // Counts as used last, and its parents as used after it.
   void Touch(const PromptPrefix* prefix);
 

@@ -95,7 +95,8 @@ struct RequestStats {
   Timings timings;
 };
 
-// Receives what a generation makes. Called on the engine's thread, which it must not block.
+// Receives what a generation makes. Called by one thread at a time, which it must not block: the engine's once the
+// request runs; before, IsCancelled and OnDone come from who takes it in or refuses it.
 class GenerationSink {
  public:
   virtual ~GenerationSink() = default;

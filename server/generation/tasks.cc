@@ -26,6 +26,14 @@ TaskCost CostOf(const ModelConfig& config, const Context& context, int64_t n_tok
           .cache_bytes = samples * CacheBytes(config, OptionsFor(config, context, n_tokens, false))};
 }
 
+SharedPrompt Shared(const ModelConfig& config, const Context& context, std::string owner) {
+  const int n_layers = LayersBelowMemory(config, context.uses);
+  return {.owner = std::move(owner),
+          .tokens = context.prompt,
+          .n_layers = n_layers,
+          .bytes_per_token = PromptPrefix::BytesPerToken(config, n_layers)};
+}
+
 void AddStep(const Sequence& sequence, Usage& usage) {
   usage.tokens_heads_changed += sequence.tokens_heads_changed();
   usage.tokens_heads_total += sequence.tokens_heads_total();
@@ -56,7 +64,7 @@ Prompt::Prompt(const Model& model, const Context& context, int64_t n_tokens, boo
     : model_(model),
       context_(context),
       options_(OptionsFor(model.config(), context, n_tokens, trace)),
-      shared_{std::move(owner), context.prompt, LayersBelowMemory(model.config(), context.uses)},
+      shared_(Shared(model.config(), context, std::move(owner))),
       cache_(cache) {}
 
 std::unique_ptr<Sequence> Prompt::Start() {
@@ -70,8 +78,9 @@ std::unique_ptr<Sequence> Prompt::Start() {
 }
 
 void Prompt::Keep(Sequence& sequence) {
+  auto parent = std::exchange(found_.prefix, nullptr);  // not held beyond its place in the cache
   if (!cache_.IsWorthKeeping(shared_, found_.n_tokens)) return;
-  auto prefix = PromptPrefix::Of(sequence, found_.prefix, found_.n_tokens);
+  auto prefix = PromptPrefix::Of(sequence, std::move(parent), found_.n_tokens);
   if (prefix.ok()) cache_.Add(shared_.owner, *std::move(prefix));  // else memory is short: do without
 }
 

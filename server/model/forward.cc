@@ -121,16 +121,16 @@ Tensor AttendOnCpu(const Tensor& query, const Tensor& key, const Tensor& value, 
       // Later blocks see more keys: one from either end in turn, so that threads have equal shares.
       const int64_t head = i / n_blocks, turn = i % n_blocks;
       const int64_t row = (turn % 2 == 0 ? turn / 2 : n_blocks - 1 - turn / 2) * kTogether;
-      mtm::AttendRows({.first = static_cast<size_t>(first + row),
-                       .n = static_cast<size_t>(std::min(kTogether, count - row)),
-                       .dim = static_cast<size_t>(dim),
-                       .queries = HeadRows(query, head) + row * query.stride(1),
-                       .keys = HeadRows(key, head),
-                       .values = HeadRows(value, head),
-                       .out = out.mutable_data_ptr<float>() + row * d + head * dim,
-                       .query_stride = static_cast<size_t>(query.stride(1)),
-                       .out_stride = static_cast<size_t>(d)},
-                      scratch);
+      AttendRows({.first = static_cast<size_t>(first + row),
+                  .n = static_cast<size_t>(std::min(kTogether, count - row)),
+                  .dim = static_cast<size_t>(dim),
+                  .queries = HeadRows(query, head) + row * query.stride(1),
+                  .keys = HeadRows(key, head),
+                  .values = HeadRows(value, head),
+                  .out = out.mutable_data_ptr<float>() + row * d + head * dim,
+                  .query_stride = static_cast<size_t>(query.stride(1)),
+                  .out_stride = static_cast<size_t>(d)},
+                 scratch);
     }
   });
   return out;

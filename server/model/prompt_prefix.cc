@@ -30,6 +30,7 @@ absl::StatusOr<std::shared_ptr<const PromptPrefix>> PromptPrefix::Of(
   Sequence::State& s = sequence.state();
   prefix->tokens_ = s.tokens;
   prefix->n_layers_ = s.n_below_memory;
+  prefix->bytes_per_token_ = BytesPerToken(s.weights->config, prefix->n_layers_);
   prefix->n_inherited_ = n_inherited;
   prefix->parent_ = std::move(parent);
   State& state = *prefix->state_;
@@ -37,6 +38,7 @@ absl::StatusOr<std::shared_ptr<const PromptPrefix>> PromptPrefix::Of(
   state.first = n_inherited;
   const absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
+    const Tensor input = std::exchange(s.memory_input, Tensor());
     const int n = s.length() - n_inherited;
     const auto copy = [&](const Tensor& cache) {
       return cache.narrow(1, n_inherited, n).clone(at::MemoryFormat::Contiguous);
@@ -45,18 +47,21 @@ absl::StatusOr<std::shared_ptr<const PromptPrefix>> PromptPrefix::Of(
       state.keys.push_back(copy(s.layers[layer].key));
       state.values.push_back(copy(s.layers[layer].value));
     }
-    if (s.memory_input.defined()) state.input = s.memory_input.narrow(0, n_inherited, n).clone();
-    s.memory_input = Tensor();
+    if (input.defined()) state.input = input.narrow(0, n_inherited, n).clone();
     return absl::OkStatus();
   });
   if (!status.ok()) return status;
   return prefix;
 }
 
+int64_t PromptPrefix::BytesPerToken(const ModelConfig& config, int n_layers) {
+  const int n_rows =
+      2 * n_layers + (n_layers < config.n_layer ? 1 : 0);  // keys, values; the input above them
+  return int64_t{n_rows} * config.n_embd * static_cast<int64_t>(sizeof(float));
+}
+
 int64_t PromptPrefix::bytes() const {
-  int64_t n = state_->input.defined() ? state_->input.numel() : 0;
-  for (const Tensor& keys : state_->keys) n += 2 * keys.numel();
-  return n * static_cast<int64_t>(sizeof(float));
+  return (static_cast<int64_t>(tokens_.size()) - n_inherited_) * bytes_per_token_;
 }
 
 void PromptPrefix::State::CopyKeysValues(int n, std::vector<LayerState>& layers) const {

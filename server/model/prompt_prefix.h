@@ -33,6 +33,7 @@ class PromptPrefix {
   const std::shared_ptr<const PromptPrefix>& parent() const { return parent_; }
   int n_inherited() const { return n_inherited_; }
   int64_t bytes() const;  // without its parent's
+  static int64_t BytesPerToken(const ModelConfig& config, int n_layers);
 
   struct State;  // LibTorch's side
   const State& state() const { return *state_; }
@@ -42,6 +43,7 @@ class PromptPrefix {
 
   std::vector<int32_t> tokens_;
   int n_layers_ = 0;
+  int64_t bytes_per_token_ = 0;
   std::shared_ptr<const PromptPrefix> parent_;
   int n_inherited_ = 0;
   std::unique_ptr<State> state_;

@@ -88,7 +88,11 @@ void Sequence::Append(std::span<const int32_t> tokens) {
 }
 
 int Sequence::length() const { return state_->length(); }
-int Sequence::n_pending() const { return state_->length() - state_->n_computed; }
+int Sequence::n_rows() const {
+  const State& s = *state_;
+  const bool passes_on = s.prefix != nullptr && s.n_below_memory < s.weights->config.n_layer;
+  return passes_on ? s.length() : s.length() - s.n_computed;
+}
 int Sequence::capacity() const { return state_->options.capacity; }
 std::span<const int32_t> Sequence::tokens() const { return state_->tokens; }
 std::span<const float> Sequence::logits() const { return state_->logits; }

@@ -42,8 +42,8 @@ class Sequence {
   std::unique_ptr<Sequence> Fork() const;
 
   // Takes over the first n tokens of a prompt that begins with the same ones, instead of running them below
-  // the first memory: before the first step, n < length() <= capacity(), with as many LayersBelowMemory. What
-  // the sequence computes stays the same to the bit.
+  // the first memory: before the first step, n < length() <= capacity(), with as many LayersBelowMemory. On
+  // the CPU what the sequence computes stays the same to the bit.
   void TakeOver(std::shared_ptr<const PromptPrefix> prefix, int n);
 
   // Tokens for the next Model::Step. In exact mode, past the capacity, the oldest are dropped (METHOD 3); in
@@ -51,8 +51,8 @@ class Sequence {
   // step. Precondition: ids within the vocabulary.
   void Append(std::span<const int32_t> tokens);
 
-  int length() const;     // tokens held, pending ones included
-  int n_pending() const;  // that the next step runs
+  int length() const;  // tokens held, pending ones included
+  int n_rows() const;  // that the next step runs at least, in the layers where it runs the most
   int capacity() const;
   std::span<const int32_t> tokens() const;  // [length]
 

@@ -257,7 +257,7 @@ def main():
             for contender in contenders:
                 contender.close()
         table(results)
-        steps = step_targets.Steps(options.build, options.rounds)
+        steps = step_targets.Steps(options.build, options.rounds, options.threads)
         steps.table()
         overhead = through_the_server(options, model)
         is_met = judge(targets(results, steps, model), [server_overhead.target(overhead)])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a memory costs a step, and exact mode against computing all anew: step_benchmark's figures against targets."""
+import os
 import pathlib
 import statistics
 import subprocess
@@ -16,14 +17,14 @@ BATCHES, CONTEXTS = (1, 16), (128, 512)
 class Steps:
     """Medians of `repetitions` in random order."""
 
-    def __init__(self, build, repetitions):
+    def __init__(self, build, repetitions, threads):
         self.taken, self.rows, self.bytes_per_second = {}, {}, []
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / "steps.json"
             subprocess.run([build / "benchmarks" / "step_benchmark", f"--benchmark_filter={FILTER}",
                             f"--benchmark_repetitions={repetitions}", "--benchmark_enable_random_interleaving=true",
                             "--benchmark_display_aggregates_only=true", f"--benchmark_out={out}"], check=True,
-                           stdout=subprocess.DEVNULL)
+                           stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
             with open(out) as file:
                 self._read(report.read(file))
 

@@ -290,6 +290,63 @@ TEST_F(EngineTest, WhoLeavesWhileWaitingIsForgottenInTheMiddleOfAStep) {
   EXPECT_EQ(waiting->status.code(), absl::StatusCode::kCancelled) << waiting->status;
 }
 
+TEST_F(EngineTest, WhoStoodBehindOneThatIsRefusedIsTaken) {
+  const auto bytes = [this](int capacity) { return CacheBytes(model_->config(), {.capacity = capacity}); };
+  Engine engine(*model_, nullptr,
+                {.limits = {.max_cache_bytes = bytes(20)}, .stall_timeout = absl::InfiniteDuration()});
+  const auto of_tokens = [](int n) {
+    return GenerationRequest{
+        .context = {.prompt = Tokens(5, n)}, .max_tokens = n, .ignore_end_of_text = true};
+  };
+  const auto resting = std::make_shared<Recorder>(), large = std::make_shared<Recorder>(),
+             small = std::make_shared<Recorder>();
+  Notification rests;
+  resting->on_token = [&] {
+    resting->has_room = false;
+    rests.Notify();
+  };
+  engine.Generate(of_tokens(6), resting);
+  rests.WaitForNotification();
+  engine.Generate(of_tokens(10), large, {.deadline = absl::Now() + absl::Milliseconds(100)});
+  engine.Generate(of_tokens(2), small);
+  small->done.WaitForNotification();
+  EXPECT_TRUE(small->status.ok()) << small->status;
+  large->done.WaitForNotification();
+  EXPECT_EQ(large->status.code(), absl::StatusCode::kDeadlineExceeded) << large->status;
+}
+
+TEST_F(EngineTest, AScoreAndATraceOfAPromptThatWasRunBeforeAreTheSame) {
+  const auto memory = Remember("m", 30);
+  const Context context{.prompt = Tokens(30, 1), .uses = {{memory, {3, 4}, {}}}};
+  const auto score = [&] {
+    const auto recorder = std::make_shared<ScoreRecorder>();
+    engine_->Score({.context = context, .continuation = Tokens(4, 2)}, recorder);
+    recorder->done.WaitForNotification();
+    std::vector<double> logprobs;
+    for (const TokenDetail& token : recorder->tokens) logprobs.push_back(token.chosen.logprob);
+    return logprobs;
+  };
+  EXPECT_EQ(score(), score());
+
+  GenerationRequest request{
+      .context = context, .max_tokens = 3, .samples = 2, .ignore_end_of_text = true, .trace = true};
+  request.context.prompt = Tokens(31, 4);
+  const auto first = Finish(request), again = Finish(request);
+  EXPECT_EQ(again->stats.usage.reused_prompt_tokens, 30);
+  ASSERT_EQ(first->tokens.size(), again->tokens.size());
+  for (size_t i = 0; i < first->tokens.size(); ++i) {
+    EXPECT_EQ(first->tokens[i].id, again->tokens[i].id);
+    const std::vector<TraceEntry>&a = first->tokens[i].lookups.entries, &b = again->tokens[i].lookups.entries;
+    ASSERT_EQ(a.size(), b.size());
+    EXPECT_FALSE(a.empty());
+    for (size_t j = 0; j < a.size(); ++j) {
+      EXPECT_EQ(a[j].position, b[j].position);
+      EXPECT_EQ(a[j].attention, b[j].attention);
+      EXPECT_EQ(a[j].weights, b[j].weights);
+    }
+  }
+}
+
 TEST_F(EngineTest, PromptsThatBeginInTheSameWayAreRunOnce) {
   const auto memory = Remember("m", 30);
   for (const bool with_memory : {false, true}) {

@@ -28,7 +28,8 @@ class PromptCacheTest : public GenerationTest {
     return ids;
   }
   SharedPrompt Of(const Ids& ids, const std::string& owner = "") const {
-    return {owner, ids, model_->config().n_layer};
+    const int n_layers = model_->config().n_layer;
+    return {owner, ids, n_layers, PromptPrefix::BytesPerToken(model_->config(), n_layers)};
   }
   // Runs it as the engine does. How many tokens it took over.
   int Run(PromptCache& cache, const Ids& ids, const std::string& owner = "") {
@@ -42,6 +43,9 @@ class PromptCacheTest : public GenerationTest {
       cache.Add(owner, PromptPrefix::Of(sequence, found.prefix, found.n_tokens).value());
     }
     return found.n_tokens;
+  }
+  static bool Gains(const PromptCache& cache, const SharedPrompt& waiting, const SharedPrompt& running) {
+    return cache.GainsFrom(waiting, cache.CountKept(waiting), running);
   }
   // Of so many tokens' keys and values.
   int64_t Bytes(int n) const {
@@ -75,7 +79,7 @@ TEST_F(PromptCacheTest, OwnersAndLayersShareNothing) {
   Run(cache, Prompt(20), "a");
   const Ids ids = Prompt(20);
   EXPECT_EQ(cache.Find(Of(ids, "b")).prefix, nullptr);
-  EXPECT_EQ(cache.Find({"a", ids, 2}).prefix, nullptr);
+  EXPECT_EQ(cache.Find({"a", ids, 2, 1}).prefix, nullptr);
   EXPECT_NE(cache.Find(Of(ids, "a")).prefix, nullptr);
 }
 
@@ -103,18 +107,47 @@ TEST_F(PromptCacheTest, WhatIsLargerThanAllIsNotKept) {
   Run(cache, Prompt(20));
   Run(cache, Tokens(31, 3));
   EXPECT_EQ(cache.bytes(), Bytes(20));
+  EXPECT_FALSE(Gains(cache, Of(Tokens(32, 4)), Of(Tokens(31, 4)))) << "it will not be kept";
   PromptCache none(0);
   EXPECT_FALSE(none.IsWorthKeeping(Of(text_), 0));
+}
+
+TEST_F(PromptCacheTest, WhatDoesNotFitWithItsParentsDrivesNobodyOut) {
+  PromptCache cache(Bytes(45));
+  Run(cache, Prompt(20));
+  Run(cache, Tokens(20, 3));
+  Ids longer = text_;
+  longer.insert(longer.end(), {100, 101, 102, 103, 104, 105});
+  EXPECT_EQ(Run(cache, longer), 20);
+  EXPECT_EQ(cache.bytes(), Bytes(40));
+}
+
+// It went while the prompt was run.
+TEST_F(PromptCacheTest, WhoseParentIsGoneIsNotKept) {
+  PromptCache cache(Bytes(40));
+  Run(cache, Prompt(20));
+  const Ids ids = Prompt(40);
+  const PromptCache::Match found = cache.Find(Of(ids));
+  Run(cache, Tokens(30, 3));
+  EXPECT_EQ(cache.bytes(), Bytes(30));
+  Sequence sequence(*model_, {.capacity = 48, .keep_prefix = true});
+  sequence.Append(ids);
+  sequence.TakeOver(found.prefix, found.n_tokens);
+  Sequence* const batch[] = {&sequence};
+  ASSERT_TRUE(model_->Step(batch).ok());
+  cache.Add("", PromptPrefix::Of(sequence, found.prefix, found.n_tokens).value());
+  EXPECT_EQ(cache.bytes(), Bytes(30));
+  EXPECT_EQ(cache.Find(Of(ids)).prefix, nullptr);
 }
 
 TEST_F(PromptCacheTest, WhoWouldRunTheSameRowsGainsFromWaiting) {
   PromptCache cache(Bytes(1000));
   const Ids running = Prompt(30), waiting = Prompt(30, {100}), other = Tokens(30, 3);
-  EXPECT_TRUE(cache.GainsFrom(Of(waiting), Of(running)));
-  EXPECT_FALSE(cache.GainsFrom(Of(other), Of(running)));
-  EXPECT_FALSE(cache.GainsFrom(Of(waiting, "a"), Of(running, "b")));
+  EXPECT_TRUE(Gains(cache, Of(waiting), Of(running)));
+  EXPECT_FALSE(Gains(cache, Of(other), Of(running)));
+  EXPECT_FALSE(Gains(cache, Of(waiting, "a"), Of(running, "b")));
   Run(cache, running);
-  EXPECT_FALSE(cache.GainsFrom(Of(waiting), Of(running))) << "it is kept already";
+  EXPECT_FALSE(Gains(cache, Of(waiting), Of(running))) << "it is kept already";
 }
 
 }  // namespace
