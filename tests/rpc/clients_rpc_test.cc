@@ -124,9 +124,13 @@ TEST_F(ClientsRpcTest, OneClientsFloodRefusesNobodyElse) {
 
 TEST_F(ClientsRpcTest, WhatCannotBeServedInTimeIsRefusedAtOnce) {
   constexpr int kTokens = 200;
-  const auto begin = std::chrono::steady_clock::now();
-  EXPECT_TRUE(Generate("b", Request(kTokens)).ok());
-  const auto one = std::chrono::ceil<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+  auto one = std::chrono::milliseconds::max();  // the least, since a busy machine may hold up some
+  for (int i = 0; i < 3; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_TRUE(Generate("b", Request(kTokens)).ok());
+    one =
+        std::min(one, std::chrono::ceil<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin));
+  }
   {
     Holder holder(*server_, Request(100'000), "holder");
     for (int i = 0; i < 12; ++i) Start("a", Request(kTokens));
