@@ -57,7 +57,7 @@ void PromptCache::Add(const std::string& owner, std::shared_ptr<const PromptPref
   bytes_ += prefix->bytes();
   entries_.push_front({owner, std::move(prefix)});
   Touch(parent);
-  while (bytes_ > max_bytes_) {
+  while (bytes_ > max_bytes_ || entries_.size() > max_prompts_) {
     bytes_ -= entries_.back().prefix->bytes();
     entries_.pop_back();
   }

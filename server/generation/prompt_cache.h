@@ -28,7 +28,11 @@ class PromptCache {
   // Fewer tokens in common are not worth it.
   static constexpr int kMinTokens = 16;
 
-  explicit PromptCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
+  // Every search looks at all of them: small models' prompts would be tens of thousands.
+  static constexpr size_t kMaxPrompts = 1024;
+
+  explicit PromptCache(int64_t max_bytes, size_t max_prompts = kMaxPrompts)
+      : max_bytes_(max_bytes), max_prompts_(max_prompts) {}
 
   struct Match {
     std::shared_ptr<const PromptPrefix> prefix;  // null: none
@@ -61,6 +65,7 @@ class PromptCache {
   void Touch(const PromptPrefix* prefix);
 
   const int64_t max_bytes_;
+  const size_t max_prompts_;
   std::list<Entry> entries_;  // the most recently used first
   int64_t bytes_ = 0;
 };

@@ -112,6 +112,14 @@ TEST_F(PromptCacheTest, WhatIsLargerThanAllIsNotKept) {
   EXPECT_FALSE(none.IsWorthKeeping(Of(text_), 0));
 }
 
+TEST_F(PromptCacheTest, NoMoreThanSoManyAreKept) {
+  PromptCache cache(Bytes(1000), 3);
+  for (int i = 3; i < 8; ++i) Run(cache, Tokens(20, i));
+  EXPECT_EQ(cache.bytes(), Bytes(3 * 20));
+  EXPECT_EQ(cache.Find(Of(Tokens(20, 4))).n_tokens, 0);
+  EXPECT_EQ(cache.Find(Of(Tokens(20, 5))).n_tokens, 19);
+}
+
 TEST_F(PromptCacheTest, WhatDoesNotFitWithItsParentsDrivesNobodyOut) {
   PromptCache cache(Bytes(45));
   Run(cache, Prompt(20));
