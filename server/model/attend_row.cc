@@ -19,9 +19,8 @@ constexpr size_t kKeysAtOnce = 4;
 
 // The processor by itself fetches too little ahead of keys and values.
 constexpr size_t kPrefetchRows = 12;
-constexpr size_t kCacheLine = 64 / sizeof(float);
 
-// Keys or values that the rows of AttendRows share: 16 KiB at GPT-2's widths. A multiple of kKeysAtOnce.
+// Keys or values that the rows of AttendRows share: 16 KiB at GPT-2's widths.
 constexpr size_t kTile = 64;
 
 template <size_t kLanes>

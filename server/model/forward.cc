@@ -325,7 +325,7 @@ void PassOnPrefixes(int index, std::vector<Rows>& batch, Tensor& x) {
     if (begins_here(rows)) {
       if (s.prefix != nullptr) {
         std::vector<Tensor> taken;
-        s.prefix->state().AppendInput(rows.first, taken);
+        AppendInput(*s.prefix, rows.first, taken);
         own.insert(own.begin(), taken.begin(), taken.end());
         rows.first = 0;
       }

@@ -34,8 +34,6 @@ absl::StatusOr<std::shared_ptr<const PromptPrefix>> PromptPrefix::Of(
   prefix->n_inherited_ = n_inherited;
   prefix->parent_ = std::move(parent);
   State& state = *prefix->state_;
-  state.parent = prefix->parent_ == nullptr ? nullptr : &prefix->parent_->state();
-  state.first = n_inherited;
   const absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
     const Tensor input = std::exchange(s.memory_input, Tensor());
@@ -64,18 +62,24 @@ int64_t PromptPrefix::bytes() const {
   return (static_cast<int64_t>(tokens_.size()) - n_inherited_) * bytes_per_token_;
 }
 
-void PromptPrefix::State::CopyKeysValues(int n, std::vector<LayerState>& layers) const {
-  if (parent != nullptr) parent->CopyKeysValues(std::min(n, first), layers);
+void CopyCaches(const PromptPrefix& prefix, int n, std::vector<LayerState>& layers) {
+  const int first = prefix.n_inherited();
+  if (prefix.parent() != nullptr) CopyCaches(*prefix.parent(), std::min(n, first), layers);
   if (n <= first) return;
-  for (size_t layer = 0; layer < keys.size(); ++layer) {
-    layers[layer].key.narrow(1, first, n - first).copy_(keys[layer].narrow(1, 0, n - first));
-    layers[layer].value.narrow(1, first, n - first).copy_(values[layer].narrow(1, 0, n - first));
+  const auto copy = [&](const Tensor& rows, Tensor& cache) {
+    cache.narrow(1, first, n - first).copy_(rows.narrow(1, 0, n - first));
+  };
+  const PromptPrefix::State& state = prefix.state();
+  for (size_t layer = 0; layer < state.keys.size(); ++layer) {
+    copy(state.keys[layer], layers[layer].key);
+    copy(state.values[layer], layers[layer].value);
   }
 }
 
-void PromptPrefix::State::AppendInput(int n, std::vector<Tensor>& parts) const {
-  if (parent != nullptr) parent->AppendInput(std::min(n, first), parts);
-  if (n > first) parts.push_back(input.narrow(0, 0, n - first));
+void AppendInput(const PromptPrefix& prefix, int n, std::vector<Tensor>& parts) {
+  const int first = prefix.n_inherited();
+  if (prefix.parent() != nullptr) AppendInput(*prefix.parent(), std::min(n, first), parts);
+  if (n > first) parts.push_back(prefix.state().input.narrow(0, 0, n - first));
 }
 
 }  // namespace mtm

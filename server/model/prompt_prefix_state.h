@@ -13,18 +13,17 @@
 
 namespace mtm {
 
-// Rows from position `first` on, those before it being the parent's.
+// Rows from position n_inherited on, those before it being the parent's.
 struct PromptPrefix::State {
-  const State* parent = nullptr;  // null: none
-  int first = 0;
   std::vector<at::Tensor> keys, values;  // of each layer below the memory: [n_head, rows, head_dim]
   at::Tensor input;                      // of the layer above them, [rows, n_embd]; where a memory is there
-
-  // Of positions [0, n), into the layers' caches.
-  void CopyKeysValues(int n, std::vector<LayerState>& layers) const;
-  // Appends those of positions [0, n), in order.
-  void AppendInput(int n, std::vector<at::Tensor>& parts) const;
 };
+
+// Copies keys and values of positions [0, n) into the layers' caches.
+void CopyCaches(const PromptPrefix& prefix, int n, std::vector<LayerState>& layers);
+
+// Appends the input rows of positions [0, n), in order.
+void AppendInput(const PromptPrefix& prefix, int n, std::vector<at::Tensor>& parts);
 
 }  // namespace mtm
 

@@ -48,14 +48,10 @@ template <typename Function>
 [[gnu::always_inline]] inline void NormalizeRowHere(std::span<const float> x, const float* weight,
                                                     const float* bias, float epsilon, float* to) {
   const auto n = static_cast<float>(x.size());
-  const float mean = Sum(
-                         x, [](float number) __attribute__((always_inline)) { return number; }) /
-                     n;
-  const float variance =
-      Sum(
-          x, [mean](float number)
-                 __attribute__((always_inline)) { return (number - mean) * (number - mean); }) /
-      n;
+  const auto itself = [](float number) { return number; };
+  const float mean = Sum(x, itself) / n;
+  const auto squared_deviation = [mean](float number) { return (number - mean) * (number - mean); };
+  const float variance = Sum(x, squared_deviation) / n;
   const float scale = 1 / std::sqrt(variance + epsilon);
   for (size_t i = 0; i < x.size(); ++i) to[i] = (x[i] - mean) * scale * weight[i] + bias[i];
 }

@@ -50,7 +50,7 @@ void Sequence::State::Allocate() {
         layer.input = at::empty({options.capacity, config.n_embd}, float_on_device);
     }
   }
-  if (prefix != nullptr) prefix->state().CopyKeysValues(n_computed, layers);
+  if (prefix != nullptr) CopyCaches(*prefix, n_computed, layers);
 }
 
 void Sequence::State::OwnCaches() {

@@ -85,6 +85,18 @@ class EngineTest : public GenerationTest {
     return recorder;
   }
 
+  // Calls `action` on the engine's thread, after the first token of a request, and finishes that request.
+  static void InTheMiddleOfAStep(Engine& engine, const std::function<void()>& action) {
+    const auto running = std::make_shared<Recorder>();
+    running->on_token = [&, r = running.get()] {
+      if (r->tokens.size() == 1) action();
+    };
+    engine.Generate({.context = {.prompt = Tokens(5, 2)}, .max_tokens = 2, .ignore_end_of_text = true},
+                    running);
+    running->done.WaitForNotification();
+    EXPECT_TRUE(running->status.ok()) << running->status;
+  }
+
   std::unique_ptr<Engine> engine_ = std::make_unique<Engine>(*model_, nullptr, Engine::Options{});
 };
 
@@ -257,36 +269,24 @@ TEST_F(EngineTest, WhoWaitsTooLongIsRefusedAlsoWhileNothingRuns) {
 }
 
 TEST_F(EngineTest, WhoWaitsTooLongIsRefusedInTheMiddleOfAStep) {
-  const GenerationRequest request{
-      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 2, .ignore_end_of_text = true};
-  const auto running = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
+  const auto waiting = std::make_shared<Recorder>();
   Engine engine(*model_, nullptr, {.limits = {.max_sequences = 1, .max_wait = absl::Milliseconds(200)}});
-  running->on_token = [&] {  // the engine's thread goes no further until the other is refused
-    if (running->tokens.size() > 1) return;
-    engine.Generate(request, waiting);
+  InTheMiddleOfAStep(engine, [&] {  // which goes no further until the other is refused
+    engine.Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 2}, waiting);
     waiting->done.WaitForNotification();
-  };
-  engine.Generate(request, running);
-  running->done.WaitForNotification();
-  EXPECT_TRUE(running->status.ok()) << running->status;
+  });
   EXPECT_EQ(waiting->status.code(), absl::StatusCode::kResourceExhausted) << waiting->status;
 }
 
 TEST_F(EngineTest, WhoLeavesWhileWaitingIsForgottenInTheMiddleOfAStep) {
-  const GenerationRequest request{
-      .context = {.prompt = Tokens(5, 1)}, .max_tokens = 2, .ignore_end_of_text = true};
-  const auto running = std::make_shared<Recorder>(), waiting = std::make_shared<Recorder>();
+  const auto waiting = std::make_shared<Recorder>();
   Engine engine(*model_, nullptr, {.limits = {.max_sequences = 1}});
-  running->on_token = [&] {
-    if (running->tokens.size() > 1) return;
-    engine.Generate(request, waiting);
+  InTheMiddleOfAStep(engine, [&] {
+    engine.Generate({.context = {.prompt = Tokens(5, 1)}, .max_tokens = 2}, waiting);
     waiting->cancelled = true;
     engine.Wake();
     waiting->done.WaitForNotification();
-  };
-  engine.Generate(request, running);
-  running->done.WaitForNotification();
-  EXPECT_TRUE(running->status.ok()) << running->status;
+  });
   EXPECT_EQ(waiting->status.code(), absl::StatusCode::kCancelled) << waiting->status;
 }
 
@@ -366,14 +366,9 @@ TEST_F(EngineTest, PromptsThatComeTogetherAreRunOnceToo) {
       .context = {.prompt = Tokens(30, 1)}, .max_tokens = 5, .ignore_end_of_text = true};
   std::vector<std::shared_ptr<Recorder>> together(4);
   for (auto& recorder : together) recorder = std::make_shared<Recorder>();
-  const auto running = std::make_shared<Recorder>();
-  running->on_token = [&] {  // on the engine's thread: all have come before its next round
-    if (running->tokens.size() > 1) return;
+  InTheMiddleOfAStep(*engine_, [&] {  // all have come before its next round
     for (const auto& recorder : together) engine_->Generate(request, recorder);
-  };
-  engine_->Generate({.context = {.prompt = Tokens(5, 2)}, .max_tokens = 2, .ignore_end_of_text = true},
-                    running);
-  running->done.WaitForNotification();
+  });
   int64_t reused = 0;
   for (const auto& recorder : together) {
     recorder->done.WaitForNotification();
