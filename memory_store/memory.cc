@@ -34,6 +34,8 @@ std::vector<Neighbour> SearchSegment(const Segment& segment, int layer, int head
 
 }  // namespace
 
+const char* NameOf(DataType type) { return type == DataType::kF16 ? "fp16" : "fp32"; }
+
 const char* NameOf(WeightType type) {
   switch (type) {
     case WeightType::kF32:

@@ -15,8 +15,14 @@ namespace mtm {
 
 class Segment;
 
-// How keys and values are stored.
+// How keys and values are kept, in a memory and in a key-value cache.
 enum class DataType { kF32, kF16 };
+
+// Bytes of one number.
+constexpr size_t ElementSize(DataType type) { return type == DataType::kF16 ? 2 : 4; }
+
+// fp32 or fp16: in flags and messages.
+const char* NameOf(DataType type);
 
 // How a model's matrices are kept in memory, whatever the checkpoint's types; all else is float32.
 enum class WeightType {

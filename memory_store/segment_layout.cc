@@ -118,8 +118,6 @@ int64_t CountTokens(const std::vector<MemoryWindow>& windows) {
   return n;
 }
 
-size_t ElementSize(DataType dtype) { return dtype == DataType::kF16 ? 2 : 4; }
-
 uint64_t SectionSize(const MemorySpec& spec, int64_t n_tokens, std::string_view kind) {
   const auto n = static_cast<uint64_t>(n_tokens);
   if (kind == "tokens") return sizeof(int32_t) * n;

@@ -48,8 +48,6 @@ SegmentLayout LayOut(MemorySpec spec, std::vector<MemoryWindow> windows);
 // Bytes of a section of a kind that this version knows.
 uint64_t SectionSize(const MemorySpec& spec, int64_t n_tokens, std::string_view kind);
 
-size_t ElementSize(DataType dtype);
-
 // DATA_LOSS: a section lies outside the data, over another or not aligned, or a required one is not there
 // once.
 absl::Status CheckLayout(const SegmentLayout& layout, uint64_t head_size);

@@ -186,6 +186,13 @@ void AddServe(CLI::App& app, ServeOptions& options) {
                                             {NameOf(WeightType::kF16), WeightType::kF16},
                                             {NameOf(WeightType::kInt8), WeightType::kInt8}}))
       ->default_str(NameOf(options.weights));
+  serve
+      .add_option("--cache", server.engine.cache,
+                  "How key-value caches are kept on the CPU: fp32; fp16, in half the room, and faster where "
+                  "much is read")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DataType>{
+          {NameOf(DataType::kF32), DataType::kF32}, {NameOf(DataType::kF16), DataType::kF16}}))
+      ->default_str(NameOf(server.engine.cache));
   serve.add_option("--threads", options.threads, "Threads of a forward pass on the CPU; 0: one a core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

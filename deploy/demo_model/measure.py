@@ -38,7 +38,7 @@ def start_server(args, folder):
     port_file = Path(folder) / "port"
     server = subprocess.Popen([args.server, "serve", "--model", args.model, "--store", f"{folder}/store",
                                "--listen", "127.0.0.1:0", "--port-file", port_file, "--log-level", "warning",
-                               "--weights", args.weights, "--threads", "1"])  # so small a model gains nothing by more
+                               "--weights", args.weights, "--cache", args.cache, "--threads", "1"])  # so small a model gains nothing by more
     while not port_file.exists():
         if server.poll() is not None:
             sys.exit("measure.py: the server did not start")
@@ -98,6 +98,7 @@ def main():
     a.add_argument("--server", default=str(ROOT / "build/server/mtm_server"))
     a.add_argument("--model", default=str(HERE / "model"))
     a.add_argument("--weights", default="fp32", help="as mtm_server takes it: fp32, fp16 or int8")
+    a.add_argument("--cache", default="fp32", help="as mtm_server takes it: fp32 or fp16")
     a.add_argument("--cases", default=str(HERE / "heldout.jsonl"))
     a.add_argument("--layers", default="", help="where the memory is active, as 3,4 (default: the model's default)")
     a.add_argument("--limit", type=int, help="only the first so many cases")

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What fewer bits for the weights cost the demo model, through the real server: perplexity of the held-out passages,
+"""What fewer bits for the weights or for the key-value caches cost the demo model, through the real server: perplexity of the held-out passages,
 log-probabilities and greedy tokens against float32, and how often the held-out answers come. Needs what measure.py needs.
 
   deploy/demo_model/measure_weights.py
@@ -14,7 +14,7 @@ import tempfile
 
 import measure
 
-WEIGHTS = ("fp32", "fp16", "int8")
+KEPT = {"fp32": ("fp32", "fp32"), "fp16": ("fp16", "fp32"), "int8": ("int8", "fp32"), "fp32, cache fp16": ("fp32", "fp16")}
 
 
 def score(asker, text):
@@ -24,8 +24,8 @@ def score(asker, text):
     return [(token.chosen.logprob, token.top[0].token_id) for token in reply.tokens]
 
 
-def run(args, cases, weights):
-    args.weights = weights
+def run(args, cases, kept):
+    args.weights, args.cache = KEPT[kept]
     with tempfile.TemporaryDirectory() as folder:
         server, channel = measure.start_server(args, folder)
         try:
@@ -35,7 +35,7 @@ def run(args, cases, weights):
             for i, case in enumerate(cases):
                 asker.remember(f"case/{i}", case["text"])
                 scores += score(asker, case["text"])
-                print(f"\r{weights}: passage {i + 1}/{len(cases)}", end="", file=sys.stderr, flush=True)
+                print(f"\r{kept}: passage {i + 1}/{len(cases)}", end="", file=sys.stderr, flush=True)
             print(file=sys.stderr)
             in_prompt = sum(asker.ask(c["text"] + "\n" + c["question"], c["answer"])[0] for c in cases) / len(cases)
             return scores, in_prompt, measure.measure(asker, cases, {}, layers)[0]
@@ -62,16 +62,16 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         measure.make_stubs(folder)
         rows, exact = {}, None
-        for weights in WEIGHTS:
-            scores, in_prompt, in_memory = run(args, cases, weights)
+        for kept in KEPT:
+            scores, in_prompt, in_memory = run(args, cases, kept)
             exact = exact or scores
-            rows[weights] = dict(compare(scores, exact), in_prompt=in_prompt, in_memory=in_memory)
+            rows[kept] = dict(compare(scores, exact), in_prompt=in_prompt, in_memory=in_memory)
     if args.json:
         return json.dump(dict(cases=len(cases), tokens=len(exact), weights=rows), sys.stdout, indent=1)
     print(f"{len(cases)} passages, {len(exact)} tokens\n\n| weights | perplexity | a log-probability is off by, mean / most | "
           "equal greedy tokens | answer with the text in the prompt | in a memory |\n" + "| --- " * 6 + "|")
-    for weights, row in rows.items():
-        print(f"| {weights} | {row['perplexity']:.3f} | {row['mean_error']:.4f} / {row['most_error']:.3f} | {row['equal']:.1%} | "
+    for kept, row in rows.items():
+        print(f"| {kept} | {row['perplexity']:.3f} | {row['mean_error']:.4f} / {row['most_error']:.3f} | {row['equal']:.1%} | "
               f"{row['in_prompt']:.1%} | {row['in_memory']:.1%} |")
 
 

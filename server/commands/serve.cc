@@ -44,13 +44,20 @@ double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(absl::Now()
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ServeOptions& options) {
   const absl::Time start = absl::Now();
+  if (options.device != "cpu" && options.server.engine.cache != DataType::kF32) {
+    return absl::FailedPreconditionError(absl::StrCat("device \"", options.device,
+                                                      "\": caches of other types than ",
+                                                      NameOf(DataType::kF32), " are kept on the CPU alone"));
+  }
   auto model = Model::Load(options.model, options.device, options.weights);
   if (!model.ok()) return model.status();
   const ModelConfig& config = (*model)->config();
   spdlog::info(
-      "event=model_loaded model={} fingerprint={} layers={} heads={} context={} device={} weights={} seconds={:.3f}",
+      "event=model_loaded model={} fingerprint={} layers={} heads={} context={} device={} weights={} "
+      "cache={} seconds={:.3f}",
       FolderName(options.model), (*model)->fingerprint(), config.n_layer, config.n_head, config.n_ctx,
-      (*model)->device(), NameOf((*model)->weight_type()), SecondsSince(start));
+      (*model)->device(), NameOf((*model)->weight_type()), NameOf(options.server.engine.cache),
+      SecondsSince(start));
   return model;
 }
 

@@ -70,15 +70,17 @@ Engine::~Engine() {
   refusing_thread_.join();
 }
 
+TaskResources Engine::resources() { return {model_, tokenizer_, options_.cache, prompts_}; }
+
 void Engine::Generate(GenerationRequest request, std::shared_ptr<GenerationSink> sink, Requester requester) {
-  auto task = std::make_unique<GenerateTask>(model_, tokenizer_, std::move(request), std::move(sink),
-                                             requester.identity, prompts_);
+  auto task =
+      std::make_unique<GenerateTask>(resources(), std::move(request), std::move(sink), requester.identity);
   Submit(std::move(task), std::move(requester), /*urgent=*/false);
 }
 
 void Engine::Score(ScoreRequest request, std::shared_ptr<ScoreSink> sink, Requester requester) {
   auto task =
-      std::make_unique<ScoreTask>(model_, std::move(request), std::move(sink), requester.identity, prompts_);
+      std::make_unique<ScoreTask>(resources(), std::move(request), std::move(sink), requester.identity);
   Submit(std::move(task), std::move(requester), /*urgent=*/false);
 }
 

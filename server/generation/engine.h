@@ -24,6 +24,8 @@
 
 namespace mtm {
 
+struct TaskResources;
+
 // What the engine is doing, and has done since it began.
 struct EngineStats {
   size_t waiting = 0;             // requests
@@ -51,6 +53,7 @@ class Engine {
     WaitingLine::Limits limits;
     // A request whose reader takes nothing for so long is ended, and its cache given to others.
     absl::Duration stall_timeout = absl::Minutes(1);
+    DataType cache = DataType::kF32;  // of key-value caches; halves: on the CPU
     // Of prompts kept for others that begin in the same way; 0: none.
     int64_t max_prompt_cache_bytes = int64_t{1} << 28;
   };
@@ -102,6 +105,7 @@ class Engine {
     absl::Duration time;
   };
 
+  TaskResources resources();
   void Submit(std::unique_ptr<Task> task, Requester requester, bool urgent);
   void Run();
   // Until the shutdown, refuses requests that wait, each when its time is over.

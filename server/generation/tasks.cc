@@ -12,26 +12,28 @@ namespace mtm {
 namespace {
 
 // Of the sequence of a request that adds up to n_tokens to its prompt. The last token made is never run.
-SequenceOptions OptionsFor(const ModelConfig& config, const Context& context, int64_t n_tokens, bool trace) {
+SequenceOptions OptionsFor(const ModelConfig& config, const Context& context, int64_t n_tokens,
+                           DataType cache, bool trace) {
   const int64_t positions = static_cast<int64_t>(context.prompt.size()) + n_tokens - 1;
   return {.mode = context.mode,
           .uses = context.uses,
           .capacity = static_cast<int>(std::min<int64_t>(positions, config.n_ctx)),
+          .cache = cache,
           .trace = trace};
 }
 
-TaskCost CostOf(const ModelConfig& config, const Context& context, int64_t n_tokens, int samples) {
+TaskCost CostOf(const Context& context, int64_t n_tokens, int samples, const Prompt& prompt) {
   return {.n_sequences = static_cast<size_t>(samples),
           .n_rows = static_cast<int64_t>(context.prompt.size()) + samples * n_tokens,
-          .cache_bytes = samples * CacheBytes(config, OptionsFor(config, context, n_tokens, false))};
+          .cache_bytes = samples * prompt.cache_bytes()};
 }
 
-SharedPrompt Shared(const ModelConfig& config, const Context& context, std::string owner) {
+SharedPrompt Shared(const ModelConfig& config, const Context& context, DataType cache, std::string owner) {
   const int n_layers = LayersBelowMemory(config, context.uses);
   return {.owner = std::move(owner),
           .tokens = context.prompt,
           .n_layers = n_layers,
-          .bytes_per_token = PromptPrefix::BytesPerToken(config, n_layers)};
+          .bytes_per_token = PromptPrefix::BytesPerToken(config, n_layers, cache)};
 }
 
 void AddStep(const Sequence& sequence, Usage& usage) {
@@ -59,13 +61,15 @@ RequestStats StatsClock::Finish(Usage usage) const {
            absl::FromChrono(Clock::now() - first_token_), steps_}};
 }
 
-Prompt::Prompt(const Model& model, const Context& context, int64_t n_tokens, bool trace, std::string owner,
-               PromptCache& cache)
-    : model_(model),
+Prompt::Prompt(const TaskResources& resources, const Context& context, int64_t n_tokens, bool trace,
+               std::string owner)
+    : model_(resources.model),
       context_(context),
-      options_(OptionsFor(model.config(), context, n_tokens, trace)),
-      shared_(Shared(model.config(), context, std::move(owner))),
-      cache_(cache) {}
+      options_(OptionsFor(model_.config(), context, n_tokens, resources.cache, trace)),
+      shared_(Shared(model_.config(), context, resources.cache, std::move(owner))),
+      cache_(resources.prompts) {}
+
+int64_t Prompt::cache_bytes() const { return CacheBytes(model_.config(), options_); }
 
 std::unique_ptr<Sequence> Prompt::Start() {
   found_ = cache_.Find(shared_);
@@ -84,18 +88,18 @@ void Prompt::Keep(Sequence& sequence) {
   if (prefix.ok()) cache_.Add(shared_.owner, *std::move(prefix));  // else memory is short: do without
 }
 
-GenerateTask::GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
-                           std::shared_ptr<GenerationSink> sink, std::string owner, PromptCache& prompts)
-    : model_(model),
-      tokenizer_(tokenizer),
+GenerateTask::GenerateTask(const TaskResources& resources, GenerationRequest request,
+                           std::shared_ptr<GenerationSink> sink, std::string owner)
+    : model_(resources.model),
+      tokenizer_(resources.tokenizer),
       request_(std::move(request)),
       sink_(std::move(sink)),
-      prompt_(model, request_.context, request_.max_tokens, request_.trace, std::move(owner), prompts) {
+      prompt_(resources, request_.context, request_.max_tokens, request_.trace, std::move(owner)) {
   usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
 }
 
 TaskCost GenerateTask::cost() const {
-  return CostOf(model_.config(), request_.context, request_.max_tokens, request_.samples);
+  return CostOf(request_.context, request_.max_tokens, request_.samples, prompt_);
 }
 
 std::vector<Sequence*> GenerateTask::Prepare() {
@@ -161,18 +165,17 @@ void GenerateTask::Fail(const absl::Status& status) {
   sink_->OnDone(status, clock_.Finish(usage_));
 }
 
-ScoreTask::ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink,
-                     std::string owner, PromptCache& prompts)
-    : model_(model),
-      request_(std::move(request)),
+ScoreTask::ScoreTask(const TaskResources& resources, ScoreRequest request, std::shared_ptr<ScoreSink> sink,
+                     std::string owner)
+    : request_(std::move(request)),
       sink_(std::move(sink)),
-      prompt_(model, request_.context, static_cast<int64_t>(request_.continuation.size()), /*trace=*/false,
-              std::move(owner), prompts) {
+      prompt_(resources, request_.context, static_cast<int64_t>(request_.continuation.size()),
+              /*trace=*/false, std::move(owner)) {
   usage_.prompt_tokens = static_cast<int64_t>(request_.context.prompt.size());
 }
 
 TaskCost ScoreTask::cost() const {
-  return CostOf(model_.config(), request_.context, static_cast<int64_t>(request_.continuation.size()), 1);
+  return CostOf(request_.context, static_cast<int64_t>(request_.continuation.size()), 1, prompt_);
 }
 
 std::vector<Sequence*> ScoreTask::Prepare() {

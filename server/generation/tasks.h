@@ -32,12 +32,20 @@ class StatsClock {
   int64_t steps_ = 0;
 };
 
+// What the tasks of an engine share. All outlive them.
+struct TaskResources {
+  const Model& model;
+  const Tokenizer* tokenizer;  // null for a model without one
+  DataType cache;              // of key-value caches
+  PromptCache& prompts;
+};
+
 // The prompt of a request: a sequence that takes over what earlier prompts have in common with it.
 class Prompt {
  public:
-  // Of a request that adds up to `n_tokens` to it. All outlive the prompt.
-  Prompt(const Model& model, const Context& context, int64_t n_tokens, bool trace, std::string owner,
-         PromptCache& cache);
+  // Of a request that adds up to `n_tokens` to it. `context` outlives the prompt. `owner`: who may share it.
+  Prompt(const TaskResources& resources, const Context& context, int64_t n_tokens, bool trace,
+         std::string owner);
 
   // A new sequence, with the tokens that are to be run pending.
   std::unique_ptr<Sequence> Start();
@@ -45,6 +53,7 @@ class Prompt {
   void Keep(Sequence& sequence);
 
   const SharedPrompt& shared() const { return shared_; }
+  int64_t cache_bytes() const;  // of one sequence
   int n_taken_over() const { return found_.n_tokens; }
 
  private:
@@ -58,9 +67,8 @@ class Prompt {
 
 class GenerateTask : public Task {
  public:
-  // The model, the tokenizer and the prompts outlive the task. `owner`: who may share its prompt.
-  GenerateTask(const Model& model, const Tokenizer* tokenizer, GenerationRequest request,
-               std::shared_ptr<GenerationSink> sink, std::string owner, PromptCache& prompts);
+  GenerateTask(const TaskResources& resources, GenerationRequest request,
+               std::shared_ptr<GenerationSink> sink, std::string owner);
 
   TaskCost cost() const override;
   const SharedPrompt* prompt() const override { return samples_.empty() ? &prompt_.shared() : nullptr; }
@@ -90,8 +98,8 @@ class GenerateTask : public Task {
 
 class ScoreTask : public Task {
  public:
-  ScoreTask(const Model& model, ScoreRequest request, std::shared_ptr<ScoreSink> sink, std::string owner,
-            PromptCache& prompts);
+  ScoreTask(const TaskResources& resources, ScoreRequest request, std::shared_ptr<ScoreSink> sink,
+            std::string owner);
 
   TaskCost cost() const override;
   const SharedPrompt* prompt() const override { return details_.empty() ? &prompt_.shared() : nullptr; }
@@ -103,7 +111,6 @@ class ScoreTask : public Task {
   bool finished() const override { return finished_; }
 
  private:
-  const Model& model_;
   const ScoreRequest request_;
   const std::shared_ptr<ScoreSink> sink_;
   StatsClock clock_;

@@ -6,7 +6,12 @@
 #include <cstddef>
 #include <cstring>
 
+#include "memory_store/half.h"
 #include "server/model/exp.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace mtm {
 namespace {
@@ -27,6 +32,47 @@ template <size_t kLanes>
 [[gnu::always_inline]] inline void Load(const float* from, Lanes<kLanes>& lanes) {
   std::memcpy(&lanes, from, sizeof(lanes));
 }
+
+// How keys and values are read: numbers of one type, a register's lanes of them at a time.
+template <size_t kLanes_>
+struct Floats {
+  using Number = float;
+  static constexpr size_t kLanes = kLanes_;
+  [[gnu::always_inline]] static void LoadLanes(const float* from, Lanes<kLanes>& lanes) {
+    std::memcpy(&lanes, from, sizeof(lanes));
+  }
+  static float ToFloat(float x) { return x; }
+};
+
+struct PortableHalves {
+  using Number = uint16_t;
+  static constexpr size_t kLanes = 16;
+  static void LoadLanes(const uint16_t* from, Lanes<kLanes>& lanes) {
+    for (size_t i = 0; i < kLanes; ++i) lanes[i] = PortableHalfToFloat(from[i]);
+  }
+  static float ToFloat(uint16_t x) { return PortableHalfToFloat(x); }
+};
+
+#if defined(__x86_64__)
+
+struct Avx2Halves : PortableHalves {
+  static constexpr size_t kLanes = 8;
+  MTM_AVX2 static void LoadLanes(const uint16_t* from, Lanes<kLanes>& lanes) {
+    const __m256 floats = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    std::memcpy(&lanes, &floats, sizeof(lanes));
+  }
+};
+
+struct Avx512Halves : PortableHalves {
+  MTM_AVX512 static void LoadLanes(const uint16_t* from, Lanes<kLanes>& lanes) {
+    // The unmasked one warns of an undefined operand that it does not use.
+    const __m512 floats =
+        _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    std::memcpy(&lanes, &floats, sizeof(lanes));
+  }
+};
+
+#endif
 
 // The sums of the lanes of sums[0..4), added up together: one by one they take longer than the products.
 template <size_t kLanes>
@@ -56,14 +102,17 @@ template <size_t kLanes>
 
 // scores[row][i] = queries[row] . keys[i] for i in [begin, end). queries [kRows, dim], scores [kRows, end]
 // and more, so many numbers apart; keys [end, dim].
-template <size_t kLanes, size_t kRows>
+template <typename Rows, size_t kRows>
 [[gnu::always_inline]] inline void Scores(const float* queries, size_t query_stride, size_t dim,
-                                          const float* keys, size_t begin, size_t end, float* scores,
+                                          const void* key_rows, size_t begin, size_t end, float* scores,
                                           size_t scores_stride) {
+  constexpr size_t kLanes = Rows::kLanes;
+  using Number = typename Rows::Number;
+  const auto* const keys = static_cast<const Number*>(key_rows);
   const size_t whole = dim / kLanes * kLanes;
   for (size_t i = begin; i < end; i += kKeysAtOnce) {
     // The last ones in the same way, so that equal keys have equal products.
-    const float* key[kKeysAtOnce];
+    const Number* key[kKeysAtOnce];
     for (size_t r = 0; r < kKeysAtOnce; ++r) key[r] = keys + std::min(i + r, end - 1) * dim;
     Lanes<kLanes> sums[kRows][kKeysAtOnce] = {};
     for (size_t j = 0; j < whole; j += kLanes) {
@@ -71,7 +120,7 @@ template <size_t kLanes, size_t kRows>
       for (size_t row = 0; row < kRows; ++row) Load<kLanes>(queries + row * query_stride + j, q[row]);
       for (size_t r = 0; r < kKeysAtOnce; ++r) {
         __builtin_prefetch(key[r] + kPrefetchRows * dim + j);
-        Load<kLanes>(key[r] + j, k);
+        Rows::LoadLanes(key[r] + j, k);
         for (size_t row = 0; row < kRows; ++row) sums[row][r] += q[row] * k;
       }
     }
@@ -79,7 +128,8 @@ template <size_t kLanes, size_t kRows>
       float products[kKeysAtOnce];
       SumLanes<kLanes>(sums[row], products);
       for (size_t j = whole; j < dim; ++j) {
-        for (size_t r = 0; r < kKeysAtOnce; ++r) products[r] += queries[row * query_stride + j] * key[r][j];
+        for (size_t r = 0; r < kKeysAtOnce; ++r)
+          products[r] += queries[row * query_stride + j] * Rows::ToFloat(key[r][j]);
       }
       std::copy_n(products, std::min(kKeysAtOnce, end - i), scores + row * scores_stride + i);
     }
@@ -109,18 +159,19 @@ template <size_t kLanes>
 
 // out[row][0, kLanes * kVectors) += sum of weights[row][i] * values[i] for i < n, added up in that order.
 // Rows of weights, values and out are so many numbers apart.
-template <size_t kLanes, size_t kVectors, size_t kRows>
+template <typename Rows, size_t kVectors, size_t kRows>
 [[gnu::always_inline]] inline void AddWeighted(const float* weights, size_t weights_stride, size_t n,
-                                               const float* values, size_t stride, float* out,
+                                               const typename Rows::Number* values, size_t stride, float* out,
                                                size_t out_stride) {
+  constexpr size_t kLanes = Rows::kLanes;
   Lanes<kLanes> sums[kRows][kVectors];
   for (size_t row = 0; row < kRows; ++row) std::memcpy(sums[row], out + row * out_stride, sizeof(sums[row]));
   for (size_t i = 0; i < n; ++i) {
-    const float* const from = values + i * stride;
+    const auto* const from = values + i * stride;
     for (size_t v = 0; v < kVectors; ++v) {
       Lanes<kLanes> value;
       __builtin_prefetch(from + kPrefetchRows * stride + v * kLanes);
-      Load<kLanes>(from + v * kLanes, value);
+      Rows::LoadLanes(from + v * kLanes, value);
       for (size_t row = 0; row < kRows; ++row) sums[row][v] += weights[row * weights_stride + i] * value;
     }
   }
@@ -128,21 +179,24 @@ template <size_t kLanes, size_t kVectors, size_t kRows>
 }
 
 // out[row] += weights[row] values; weights [kRows, n], values [n, dim], out [kRows, dim]
-template <size_t kLanes, size_t kVectors, size_t kRows>
+template <typename Rows, size_t kVectors, size_t kRows>
 [[gnu::always_inline]] inline void AddValues(const float* weights, size_t weights_stride, size_t n,
-                                             const float* values, size_t dim, float* out, size_t out_stride) {
+                                             const void* value_rows, size_t dim, float* out,
+                                             size_t out_stride) {
+  constexpr size_t kLanes = Rows::kLanes;
+  const auto* const values = static_cast<const typename Rows::Number*>(value_rows);
   constexpr size_t kWidth = kLanes * kVectors;
   size_t at = 0;
   for (; at + kWidth <= dim; at += kWidth) {
-    AddWeighted<kLanes, kVectors, kRows>(weights, weights_stride, n, values + at, dim, out + at, out_stride);
+    AddWeighted<Rows, kVectors, kRows>(weights, weights_stride, n, values + at, dim, out + at, out_stride);
   }
   for (; at + kLanes <= dim; at += kLanes) {
-    AddWeighted<kLanes, 1, kRows>(weights, weights_stride, n, values + at, dim, out + at, out_stride);
+    AddWeighted<Rows, 1, kRows>(weights, weights_stride, n, values + at, dim, out + at, out_stride);
   }
   for (size_t row = 0; row < kRows; ++row) {
     for (size_t j = at; j < dim; ++j) {
       for (size_t i = 0; i < n; ++i)
-        out[row * out_stride + j] += weights[row * weights_stride + i] * values[i * dim + j];
+        out[row * out_stride + j] += weights[row * weights_stride + i] * Rows::ToFloat(values[i * dim + j]);
     }
   }
 }
@@ -150,9 +204,9 @@ template <size_t kLanes, size_t kVectors, size_t kRows>
 // One piece of code each, so that a row's bits do not depend on what a compiler makes of it in another place.
 struct RowKernels {
   size_t n_rows;
-  void (*scores)(const float* queries, size_t query_stride, size_t dim, const float* keys, size_t begin,
+  void (*scores)(const float* queries, size_t query_stride, size_t dim, const void* keys, size_t begin,
                  size_t end, float* scores, size_t scores_stride);
-  void (*add_values)(const float* weights, size_t weights_stride, size_t n, const float* values, size_t dim,
+  void (*add_values)(const float* weights, size_t weights_stride, size_t n, const void* values, size_t dim,
                      float* out, size_t out_stride);
 };
 struct Kernels {
@@ -161,66 +215,77 @@ struct Kernels {
 };
 constexpr size_t kWholeWidth = 16;
 
+template <typename Rows>
 constexpr Kernels kPortable = {
-    {1, Scores<16, 1>, AddValues<16, 1, 1>}, {2, Scores<16, 2>, AddValues<16, 1, 2>}, Softmax<16>};
+    {1, Scores<Rows, 1>, AddValues<Rows, 1, 1>}, {2, Scores<Rows, 2>, AddValues<Rows, 1, 2>}, Softmax<16>};
 
 #if defined(__x86_64__)
 
-template <size_t kRows>
-MTM_AVX2 void Avx2Scores(const float* queries, size_t query_stride, size_t dim, const float* keys,
+template <typename Rows, size_t kRows>
+MTM_AVX2 void Avx2Scores(const float* queries, size_t query_stride, size_t dim, const void* keys,
                          size_t begin, size_t end, float* scores, size_t scores_stride) {
-  Scores<8, kRows>(queries, query_stride, dim, keys, begin, end, scores, scores_stride);
+  Scores<Rows, kRows>(queries, query_stride, dim, keys, begin, end, scores, scores_stride);
 }
-template <size_t kVectors, size_t kRows>
-MTM_AVX2 void Avx2AddValues(const float* weights, size_t weights_stride, size_t n, const float* values,
+template <typename Rows, size_t kVectors, size_t kRows>
+MTM_AVX2 void Avx2AddValues(const float* weights, size_t weights_stride, size_t n, const void* values,
                             size_t dim, float* out, size_t out_stride) {
-  AddValues<8, kVectors, kRows>(weights, weights_stride, n, values, dim, out, out_stride);
+  AddValues<Rows, kVectors, kRows>(weights, weights_stride, n, values, dim, out, out_stride);
 }
 MTM_AVX2 void Avx2Softmax(std::span<float> scores, size_t dim) { Softmax<8>(scores, dim); }
 
-template <size_t kRows>
-MTM_AVX512 void Avx512Scores(const float* queries, size_t query_stride, size_t dim, const float* keys,
+template <typename Rows, size_t kRows>
+MTM_AVX512 void Avx512Scores(const float* queries, size_t query_stride, size_t dim, const void* keys,
                              size_t begin, size_t end, float* scores, size_t scores_stride) {
-  Scores<16, kRows>(queries, query_stride, dim, keys, begin, end, scores, scores_stride);
+  Scores<Rows, kRows>(queries, query_stride, dim, keys, begin, end, scores, scores_stride);
 }
-template <size_t kRows>
-MTM_AVX512 void Avx512AddValues(const float* weights, size_t weights_stride, size_t n, const float* values,
+template <typename Rows, size_t kRows>
+MTM_AVX512 void Avx512AddValues(const float* weights, size_t weights_stride, size_t n, const void* values,
                                 size_t dim, float* out, size_t out_stride) {
-  AddValues<16, 4, kRows>(weights, weights_stride, n, values, dim, out, out_stride);
+  AddValues<Rows, 4, kRows>(weights, weights_stride, n, values, dim, out, out_stride);
 }
 MTM_AVX512 void Avx512Softmax(std::span<float> scores, size_t dim) { Softmax<16>(scores, dim); }
 
 // As many rows and vectors as the registers hold sums and operands of: 16 of them, 32.
-constexpr Kernels kAvx2 = {
-    {1, Avx2Scores<1>, Avx2AddValues<8, 1>}, {2, Avx2Scores<2>, Avx2AddValues<4, 2>}, Avx2Softmax};
-constexpr Kernels kAvx512 = {
-    {1, Avx512Scores<1>, Avx512AddValues<1>}, {4, Avx512Scores<4>, Avx512AddValues<4>}, Avx512Softmax};
+template <typename Rows>
+constexpr Kernels kAvx2 = {{1, Avx2Scores<Rows, 1>, Avx2AddValues<Rows, 8, 1>},
+                           {2, Avx2Scores<Rows, 2>, Avx2AddValues<Rows, 4, 2>},
+                           Avx2Softmax};
+template <typename Rows>
+constexpr Kernels kAvx512 = {{1, Avx512Scores<Rows, 1>, Avx512AddValues<Rows, 1>},
+                             {4, Avx512Scores<Rows, 4>, Avx512AddValues<Rows, 4>},
+                             Avx512Softmax};
 
 #endif
 
-const Kernels& KernelsFor([[maybe_unused]] Isa isa) {
+const Kernels& KernelsFor(DataType type, [[maybe_unused]] Isa isa) {
+  const bool halves = type == DataType::kF16;
 #if defined(__x86_64__)
-  if (isa >= Isa::kAvx512) return kAvx512;
-  if (isa >= Isa::kAvx2) return kAvx2;
+  if (isa >= Isa::kAvx512) return halves ? kAvx512<Avx512Halves> : kAvx512<Floats<16>>;
+  if (isa >= Isa::kAvx2) return halves ? kAvx2<Avx2Halves> : kAvx2<Floats<8>>;
 #endif
-  return kPortable;
+  return halves ? kPortable<PortableHalves> : kPortable<Floats<16>>;
+}
+
+const void* RowsFrom(const CachedRows& rows, size_t first, size_t dim) {
+  return static_cast<const std::byte*>(rows.data) + first * dim * ElementSize(rows.type);
 }
 
 }  // namespace
 
-void RowAttention(std::span<const float> query, const float* keys, std::span<float> attention, Isa isa) {
-  const Kernels& kernels = KernelsFor(isa);
-  kernels.one.scores(query.data(), 0, query.size(), keys, 0, attention.size(), attention.data(), 0);
+void RowAttention(std::span<const float> query, const CachedRows& keys, std::span<float> attention, Isa isa) {
+  const Kernels& kernels = KernelsFor(keys.type, isa);
+  kernels.one.scores(query.data(), 0, query.size(), keys.data, 0, attention.size(), attention.data(), 0);
   kernels.softmax(attention, query.size());
 }
 
-void AttendValues(std::span<const float> attention, const float* values, std::span<float> out, Isa isa) {
+void AttendValues(std::span<const float> attention, const CachedRows& values, std::span<float> out, Isa isa) {
   std::ranges::fill(out, 0.f);
-  KernelsFor(isa).one.add_values(attention.data(), 0, attention.size(), values, out.size(), out.data(), 0);
+  KernelsFor(values.type, isa)
+      .one.add_values(attention.data(), 0, attention.size(), values.data, out.size(), out.data(), 0);
 }
 
 void AttendRows(const QueryRows& rows, std::span<float> scratch, Isa isa) {
-  const Kernels& kernels = KernelsFor(isa);
+  const Kernels& kernels = KernelsFor(rows.keys.type, isa);
   const bool is_whole = rows.dim % kWholeWidth == 0;
   const size_t n_keys = rows.first + rows.n;
   const auto scores = [&](size_t row) { return &scratch[row * n_keys]; };
@@ -243,16 +308,16 @@ void AttendRows(const QueryRows& rows, std::span<float> scratch, Isa isa) {
     }
   };
   for_tiles([&](const RowKernels& some, size_t row, size_t begin, size_t end) {
-    some.scores(rows.queries + row * rows.query_stride, rows.query_stride, rows.dim, rows.keys, begin, end,
-                scores(row), n_keys);
+    some.scores(rows.queries + row * rows.query_stride, rows.query_stride, rows.dim, rows.keys.data, begin,
+                end, scores(row), n_keys);
   });
   for (size_t row = 0; row < rows.n; ++row) {
     kernels.softmax({scores(row), rows.first + row + 1}, rows.dim);
     std::fill_n(out(row), rows.dim, 0.f);
   }
   for_tiles([&](const RowKernels& some, size_t row, size_t begin, size_t end) {
-    some.add_values(scores(row) + begin, n_keys, end - begin, rows.values + begin * rows.dim, rows.dim,
-                    out(row), rows.out_stride);
+    some.add_values(scores(row) + begin, n_keys, end - begin, RowsFrom(rows.values, begin, rows.dim),
+                    rows.dim, out(row), rows.out_stride);
   });
 }
 

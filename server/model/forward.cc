@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "server/model/attend_row.h"
+#include "server/model/cpu_cache.h"
 #include "server/model/model.h"
 #include "server/model/prompt_prefix_state.h"
 #include "server/model/sequence.h"
@@ -75,9 +76,9 @@ void ForEachHead(int64_t n_heads, int64_t work, Function function) {
   });
 }
 
-// One head's rows of [n_head, rows, head_dim] on the CPU, a cache or queries.
-float* HeadRows(const Tensor& tensor, int64_t head) {
-  return tensor.mutable_data_ptr<float>() + head * tensor.stride(0);
+// One head's rows of queries [n_head, rows, head_dim] on the CPU.
+const float* HeadRows(const Tensor& queries, int64_t head) {
+  return queries.const_data_ptr<float>() + head * queries.stride(0);
 }
 
 // s of METHOD 2: softmax(q K^T / sqrt(d)) of the newest row, [n_head, end]. query: [n_head, 1, head_dim];
@@ -88,9 +89,10 @@ Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
     const Tensor scores = at::bmm(query, key.narrow(1, 0, end).transpose(1, 2)).squeeze(1);
     return at::softmax(scores.div_(std::sqrt(static_cast<double>(dim))), -1);
   }
+  const CpuCache keys(key);
   const Tensor attention = at::empty({n_head, end}, query.options());
   ForEachHead(n_head, end * dim, [&](int64_t head) {
-    RowAttention({HeadRows(query, head), static_cast<size_t>(dim)}, HeadRows(key, head),
+    RowAttention({HeadRows(query, head), static_cast<size_t>(dim)}, keys.Head(head),
                  {attention.mutable_data_ptr<float>() + head * end, static_cast<size_t>(end)});
   });
   return attention;
@@ -99,11 +101,11 @@ Tensor LastRowAttention(const Tensor& query, const Tensor& key, int end) {
 // Attend of the newest row, from its LastRowAttention, on the CPU: the same bits.
 Tensor AttendLastRow(const Tensor& attention, const Tensor& value) {
   const int64_t n_head = attention.size(0), end = attention.size(1), dim = value.size(2);
+  const CpuCache values(value);
   const Tensor out = at::empty({1, n_head * dim}, attention.options());
   ForEachHead(n_head, end * dim, [&](int64_t head) {
     AttendValues({attention.const_data_ptr<float>() + head * end, static_cast<size_t>(end)},
-                 HeadRows(value, head),
-                 {out.mutable_data_ptr<float>() + head * dim, static_cast<size_t>(dim)});
+                 values.Head(head), {out.mutable_data_ptr<float>() + head * dim, static_cast<size_t>(dim)});
   });
   return out;
 }
@@ -113,6 +115,7 @@ Tensor AttendOnCpu(const Tensor& query, const Tensor& key, const Tensor& value, 
   const int64_t n_head = query.size(0), count = query.size(1), dim = query.size(2), d = n_head * dim;
   constexpr int64_t kTogether = kRowsTogether;
   const int64_t n_blocks = (count + kTogether - 1) / kTogether;
+  const CpuCache keys(key), values(value);
   const Tensor out = at::empty({count, d}, query.options());
   const int64_t work = end * dim * std::min(count, kTogether);
   at::parallel_for(0, n_head * n_blocks, WorthAThread(work), [&](int64_t begin, int64_t stop) {
@@ -125,8 +128,8 @@ Tensor AttendOnCpu(const Tensor& query, const Tensor& key, const Tensor& value, 
                   .n = static_cast<size_t>(std::min(kTogether, count - row)),
                   .dim = static_cast<size_t>(dim),
                   .queries = HeadRows(query, head) + row * query.stride(1),
-                  .keys = HeadRows(key, head),
-                  .values = HeadRows(value, head),
+                  .keys = keys.Head(head),
+                  .values = values.Head(head),
                   .out = out.mutable_data_ptr<float>() + row * d + head * dim,
                   .query_stride = static_cast<size_t>(query.stride(1)),
                   .out_stride = static_cast<size_t>(d)},
@@ -149,20 +152,52 @@ Tensor Attend(const Tensor& query, const Tensor& key, const Tensor& value, int f
   return out.squeeze(0).transpose(0, 1).reshape({end - first, query.size(0) * query.size(2)});
 }
 
-// Brings V' of a layer with a memory up to date with the sequence's rows from `first` on, whose queries and
-// values are q, v [n_head, count, head_dim]; attention: s of the newest row. Returns the first position whose
-// V' differs from the step before.
-int UpdateMemory(LayerState& layer, SequenceState& s, int first, const Tensor& q, const Tensor& v,
-                 const Tensor& attention) {
-  MemoryLayer& memory = *layer.memory;
-  memory.SetRows(first, q, v);
-  const auto start = std::chrono::steady_clock::now();
-  const int first_changed = memory.Update(attention, layer.key, layer.value);
-  s.memory_time += std::chrono::steady_clock::now() - start;
-  s.tokens_heads_changed += static_cast<int64_t>(memory.n_selected());
-  s.tokens_heads_total += attention.numel();
-  if (s.options.trace) memory.AppendTrace(s.trace);
-  return first_changed;
+// A sequence's rows from `first` on in a layer with a memory.
+struct MemoryRows {
+  SequenceState* sequence;
+  LayerState* layer;
+  int first;
+  Tensor query, value;  // [n_head, count, head_dim]
+  Tensor attention;     // s of the newest row, [n_head, end]
+  int first_changed;    // by UpdateMemories: the first position whose V' differs from the step before
+};
+
+// Brings V' of the layers up to date. What they have to look up is looked up together.
+void UpdateMemories(std::vector<MemoryRows>& all) {
+  using Clock = std::chrono::steady_clock;
+  const auto for_each = [&all](const auto& function) {
+    at::parallel_for(0, std::ssize(all), 1, [&](int64_t begin, int64_t end) {
+      const c10::InferenceMode inference;  // is the thread's
+      for (int64_t i = begin; i < end; ++i) {
+        const auto start = Clock::now();
+        MemoryRows& rows = all[static_cast<size_t>(i)];
+        function(rows, *rows.layer->memory, static_cast<size_t>(i));
+        rows.sequence->memory_time += Clock::now() - start;
+      }
+    });
+  };
+  std::vector<MemoryLayer::Missing> missing(all.size());
+  for_each([&missing](MemoryRows& rows, MemoryLayer& memory, size_t i) {
+    const Tensor s = rows.attention.to(at::kCPU).contiguous();
+    memory.SetRows(rows.first, rows.query.to(at::kCPU), rows.value.to(at::kCPU));
+    memory.Select({s.const_data_ptr<float>(), static_cast<size_t>(s.numel())});
+    missing[i] = {&memory, rows.layer->key.to(at::kCPU), rows.layer->value.to(at::kCPU)};
+  });
+
+  const auto start = Clock::now();
+  MemoryLayer::LookUp(missing);
+  const auto time = Clock::now() - start;
+  size_t n_missing = 0;
+  for (const MemoryLayer::Missing& one : missing) n_missing += one.layer->n_missing();
+
+  for_each([&](MemoryRows& rows, MemoryLayer& memory, size_t i) {
+    rows.first_changed = memory.Apply(missing[i].value);
+    SequenceState& s = *rows.sequence;
+    if (n_missing > 0) s.memory_time += time * memory.n_missing() / n_missing;  // its share
+    s.tokens_heads_changed += static_cast<int64_t>(memory.n_selected());
+    s.tokens_heads_total += rows.attention.numel();
+    if (s.options.trace) memory.AppendTrace(s.trace);
+  });
 }
 
 // Runs one layer's attention for one sequence, whose queries, keys and values of `rows` are q, k, v
@@ -180,11 +215,13 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
   if (layer.memory) {
     if (layer.input.defined()) layer.input.narrow(0, first, end - first).copy_(x);
     attention = LastRowAttention(q.narrow(1, end - first - 1, 1), layer.key, end);
-    const int first_changed = UpdateMemory(layer, s, first, q, v, attention);
-    value = layer.memory->mixed_values();
+    std::vector<MemoryRows> memory = {{&s, &layer, first, q, v, attention, end}};
+    UpdateMemories(memory);
+    value = layer.memory->mixed_values().to(layer.value.device());
+    const int first_changed = memory[0].first_changed;
     if (s.options.mode == Mode::kExact && first_changed < first && !is_last_layer) {
       rows.first = first_changed;
-      q = layer.memory->queries().narrow(1, first_changed, end - first_changed);
+      q = layer.memory->queries().narrow(1, first_changed, end - first_changed).to(q.device());
       x = layer.input.narrow(0, first_changed, end - first_changed).clone();  // the block adds to it
     }
   }
@@ -211,10 +248,9 @@ Tensor AttendSteps(int index, const std::vector<Rows>& batch, int n_head, const 
   const int64_t n = qkv.size(0), d = qkv.size(1) / 3, dim = d / n_head;
   struct Step {
     LayerState* layer;
-    int position;          // of the row
-    int64_t begin;         // of its attention, [n_head, end]
-    float *keys, *values;  // of the caches' first head
-    int64_t head_stride;   // of the caches
+    int position;   // of the row
+    int64_t begin;  // of its attention, [n_head, end]
+    CpuCache keys, values;
     int end() const { return position + 1; }
   };
   std::vector<Step> steps;
@@ -224,9 +260,8 @@ Tensor AttendSteps(int index, const std::vector<Rows>& batch, int n_head, const 
     steps.push_back({.layer = &layer,
                      .position = rows.first,
                      .begin = length * n_head,
-                     .keys = HeadRows(layer.key, 0),
-                     .values = HeadRows(layer.value, 0),
-                     .head_stride = layer.key.stride(0)});
+                     .keys = CpuCache(layer.key),
+                     .values = CpuCache(layer.value)});
     length += rows.end();
   }
   const Tensor out = at::empty({n, d}, qkv.options()),
@@ -241,44 +276,34 @@ Tensor AttendSteps(int index, const std::vector<Rows>& batch, int n_head, const 
   const auto attention_row = [&](const Step& step, int64_t head) {
     return std::span(s + step.begin + head * step.end(), static_cast<size_t>(step.end()));
   };
-  const auto attend_values = [&](const Step& step, int64_t i, int64_t head, const float* values) {
+  const auto attend_values = [&](const Step& step, int64_t i, int64_t head, const CachedRows& values) {
     AttendValues(attention_row(step, head), values, {outputs + i * d + head * dim, static_cast<size_t>(dim)});
   };
 
   for_each([&](const Step& step, int64_t i, int64_t head) {
-    float *const keys = step.keys + head * step.head_stride, *const values =
-                                                                 step.values + head * step.head_stride;
     const float* const query = inputs + i * 3 * d + head * dim;
-    std::copy_n(query + d, dim, keys + step.position * dim);
-    std::copy_n(query + 2 * d, dim, values + step.position * dim);
-    RowAttention({query, static_cast<size_t>(dim)}, keys, attention_row(step, head));
-    if (!step.layer->memory) attend_values(step, i, head, values);
+    step.keys.Write(head, step.position, query + d);
+    step.values.Write(head, step.position, query + 2 * d);
+    RowAttention({query, static_cast<size_t>(dim)}, step.keys.Head(head), attention_row(step, head));
+    if (!step.layer->memory) attend_values(step, i, head, step.values.Head(head));
   });
-  std::vector<int64_t> with_memory;
+  std::vector<MemoryRows> with_memory;
   for (int64_t i = 0; i < n; ++i) {
-    if (steps[static_cast<size_t>(i)].layer->memory) with_memory.push_back(i);
-  }
-  if (with_memory.empty()) return out;
-
-  const auto update = [&](int64_t i) {
     const Step& step = steps[static_cast<size_t>(i)];
+    if (!step.layer->memory) continue;
     const auto part = [&](int64_t which) {
       return SplitHeads(qkv.narrow(0, i, 1).narrow(1, which * d, d), n_head);
     };
     const Tensor own =
         attention.narrow(0, step.begin, int64_t{step.end()} * n_head).view({n_head, step.end()});
-    UpdateMemory(*step.layer, *batch[static_cast<size_t>(i)].sequence, step.position, part(0), part(2), own);
-  };
-  if (with_memory.size() < static_cast<size_t>(at::get_num_threads())) {
-    for (const int64_t i : with_memory) update(i);  // its heads are shared out
-  } else {
-    at::parallel_for(0, static_cast<int64_t>(with_memory.size()), 1, [&](int64_t begin, int64_t end) {
-      const c10::InferenceMode inference;  // is the thread's
-      for (int64_t i = begin; i < end; ++i) update(with_memory[static_cast<size_t>(i)]);
-    });
+    with_memory.push_back({batch[static_cast<size_t>(i)].sequence, step.layer, step.position, part(0),
+                           part(2), own, step.end()});
   }
+  if (with_memory.empty()) return out;
+  UpdateMemories(with_memory);
   for_each([&](const Step& step, int64_t i, int64_t head) {
-    if (step.layer->memory) attend_values(step, i, head, HeadRows(step.layer->memory->mixed_values(), head));
+    if (!step.layer->memory) return;
+    attend_values(step, i, head, CpuCache(step.layer->memory->mixed_values()).Head(head));
   });
   return out;
 }

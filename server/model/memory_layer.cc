@@ -5,19 +5,38 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <iterator>
+#include <tuple>
+#include <utility>
 
+#include "server/model/cpu_cache.h"
 #include "server/model/unshare.h"
 
 namespace mtm {
 
 using at::Tensor;
 
-// Bounds what a search of many tokens-heads with a large k holds at a time: 16 MiB.
-constexpr size_t kMaxNeighboursAtOnce = size_t{1} << 20;
+namespace {
+
+// Rows that a thread looks up at once: enough for a product of matrices, few enough for all threads to have
+// some.
+constexpr size_t kRowsAJob = 256;
+
+// Bounds what a job with a large k holds: 16 MiB.
+constexpr size_t kMaxNeighbours = size_t{1} << 20;
+
+}  // namespace
+
+struct MemoryLayer::Job {
+  struct Row {
+    const Missing* of;
+    TokensHead tokens_head;
+  };
+  std::vector<Row> rows;
+  std::vector<Found> found;  // of each, for the traces
+};
 
 MemoryLayer::MemoryLayer(const MemoryUse& use, int use_index, int layer, int n_head, int capacity,
-                         int head_dim, c10::Device device, bool trace)
+                         int head_dim, at::ScalarType cache, bool trace)
     : memory_(use.memory),
       parameters_(use.parameters),
       use_index_(use_index),
@@ -26,114 +45,129 @@ MemoryLayer::MemoryLayer(const MemoryUse& use, int use_index, int layer, int n_h
       capacity_(capacity),
       head_dim_(head_dim),
       trace_(trace),
-      query_(at::empty({n_head, capacity, head_dim}, at::device(device).dtype(at::kFloat))),
-      mixed_(at::empty_like(query_)),
-      mixes_(at::empty_like(query_)),
-      known_(size_t(n_head) * capacity, 0) {}
+      query_(at::empty({n_head, capacity, head_dim}, at::kFloat)),
+      mixed_(at::empty({n_head, capacity, head_dim}, cache)),
+      mixes_(at::empty_like(mixed_)),
+      known_(static_cast<size_t>(n_head) * static_cast<size_t>(capacity), 0) {}
 
 void MemoryLayer::SetRows(int first, const Tensor& query, const Tensor& value) {
   const int64_t count = query.size(1);
-  query_.narrow(1, first, count).copy_(query);
-  mixed_.narrow(1, first, count).copy_(value);
+  const CpuCache queries(query_), mixed(mixed_);
+  const auto row_of = [](const Tensor& rows, int64_t head, int64_t row) {
+    return rows.const_data_ptr<float>() + head * rows.stride(0) + row * rows.stride(1);
+  };
   for (int head = 0; head < n_head_; ++head) {
+    for (int64_t row = 0; row < count; ++row) {
+      queries.Write(head, first + row, row_of(query, head, row));
+      mixed.Write(head, first + row, row_of(value, head, row));
+    }
     std::fill_n(known_.begin() + Slot({head, first}), count, uint8_t{0});
   }
-  std::erase_if(selected_, [&](const TokensHead& t) { return t.position >= first; });
+  std::erase_if(in_mixed_, [&](const TokensHead& t) { return t.position >= first; });
 }
 
-int MemoryLayer::Update(const Tensor& attention, const Tensor& key, const Tensor& value) {
-  const int n = static_cast<int>(attention.size(1));
-  const Tensor s = attention.to(at::kCPU).contiguous();
-  const std::span<const float> s_span(s.const_data_ptr<float>(), size_t(s.numel()));
-  std::vector<TokensHead> selected = SelectTokensHeads(s_span, n_head_, n, parameters_);
-
-  std::vector<TokensHead> missing, added, removed;
-  std::copy_if(selected.begin(), selected.end(), std::back_inserter(missing),
-               [&](const TokensHead& t) { return !known_[Slot(t)]; });
-  if (!missing.empty()) LookUp(missing, key, value);
-  std::set_difference(selected.begin(), selected.end(), selected_.begin(), selected_.end(),
-                      std::back_inserter(added));
-  std::set_difference(selected_.begin(), selected_.end(), selected.begin(), selected.end(),
-                      std::back_inserter(removed));
-
-  int first_changed = n;
-  const auto set_values = [&](const std::vector<TokensHead>& changed, const Tensor& source) {
-    if (changed.empty()) return;
-    const Tensor index = SlotIndex(changed);
-    Rows(mixed_).index_copy_(0, index, Rows(source).index_select(0, index));
-    for (const TokensHead& t : changed) first_changed = std::min(first_changed, t.position);
-  };
-  set_values(removed, value);
-  set_values(added, mixes_);
-
-  selected_ = std::move(selected);
-  if (trace_) {
-    attention_.clear();
-    for (const TokensHead& t : selected_) attention_.push_back(s_span[size_t(t.head) * n + t.position]);
+void MemoryLayer::Select(std::span<const float> attention) {
+  n_ = static_cast<int>(attention.size() / static_cast<size_t>(n_head_));
+  selected_ = SelectTokensHeads(attention, n_head_, n_, parameters_);
+  missing_.clear();
+  std::ranges::copy_if(selected_, std::back_inserter(missing_),
+                       [this](const TokensHead& t) { return known_[static_cast<size_t>(Slot(t))] == 0; });
+  if (!trace_) return;
+  attention_.clear();
+  for (const TokensHead& t : selected_) {
+    attention_.push_back(
+        attention[static_cast<size_t>(t.head) * static_cast<size_t>(n_) + static_cast<size_t>(t.position)]);
   }
+}
+
+void MemoryLayer::LookUp(std::span<const Missing> all) {
+  using Searched = std::tuple<const Memory*, int, int, int>;  // with its layer, k and head
+  std::map<Searched, std::vector<Job::Row>> rows;
+  for (const Missing& one : all) {
+    const MemoryLayer& layer = *one.layer;
+    for (const TokensHead& t : layer.missing_) {
+      rows[{layer.memory_.get(), layer.layer_, layer.parameters_.k, t.head}].push_back({&one, t});
+    }
+  }
+  std::vector<Job> jobs;
+  for (const auto& [searched, of_head] : rows) {
+    const size_t per_row = std::min<size_t>(static_cast<size_t>(std::get<2>(searched)),
+                                            static_cast<size_t>(std::get<0>(searched)->n_tokens()));
+    const size_t at_once = std::clamp<size_t>(kMaxNeighbours / per_row, 1, kRowsAJob);
+    for (size_t first = 0; first < of_head.size(); first += at_once) {
+      const auto begin = of_head.begin() + static_cast<std::ptrdiff_t>(first);
+      const size_t n = std::min(at_once, of_head.size() - first);
+      jobs.push_back({.rows = {begin, begin + static_cast<std::ptrdiff_t>(n)}, .found = {}});
+    }
+  }
+  at::parallel_for(0, std::ssize(jobs), 1, [&jobs](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) Run(jobs[static_cast<size_t>(i)]);
+  });
+  for (Job& job : jobs) {
+    for (size_t i = 0; i < job.rows.size(); ++i) {
+      MemoryLayer& layer = *job.rows[i].of->layer;
+      if (layer.trace_) layer.found_[layer.Slot(job.rows[i].tokens_head)] = std::move(job.found[i]);
+    }
+  }
+}
+
+// METHOD 2: Search, Rank, Mix.
+void MemoryLayer::Run(Job& job) {
+  const MemoryLayer& any = *job.rows.front().of->layer;
+  const Memory& memory = *any.memory_;
+  const int head = job.rows.front().tokens_head.head, k = any.parameters_.k;
+  const auto d = static_cast<size_t>(any.head_dim_);
+  const size_t n = job.rows.size(),
+               per_row = std::min(static_cast<size_t>(k), static_cast<size_t>(memory.n_tokens()));
+  std::vector<float> keys(n * d);
+  for (size_t i = 0; i < n; ++i) {
+    CpuCache(job.rows[i].of->key).Read(head, job.rows[i].tokens_head.position, &keys[i * d]);
+  }
+  const std::vector<Neighbour> neighbours = memory.Search(any.layer_, head, keys, k);
+
+  std::vector<float> found_keys(per_row * d), found_values(per_row * d), query(d), value(d), mixed(d);
+  job.found.resize(n);
+  for (size_t i = 0; i < n; ++i) {
+    const auto& [of, tokens_head] = job.rows[i];
+    MemoryLayer& layer = *of->layer;
+    const std::span<const Neighbour> near(&neighbours[i * per_row], per_row);
+    memory.Gather(any.layer_, head, near, found_keys, found_values);
+    CpuCache(layer.query_).Read(head, tokens_head.position, query.data());
+    CpuCache(of->value).Read(head, tokens_head.position, value.data());
+    Mix mix =
+        RankAndMix(layer.parameters_, {query, {&keys[i * d], d}, value}, found_keys, found_values, mixed);
+    CpuCache(layer.mixes_).Write(head, tokens_head.position, mixed.data());
+    layer.known_[static_cast<size_t>(layer.Slot(tokens_head))] = 1;
+    if (layer.trace_) job.found[i] = {{near.begin(), near.end()}, std::move(mix)};
+  }
+}
+
+int MemoryLayer::Apply(const Tensor& value) {
+  const CpuCache mixed(mixed_), mixes(mixes_), values(value);
+  int first_changed = n_;
+  const auto set = [&](const CpuCache& source, const TokensHead& t) {
+    mixed.Copy(source, t.head, t.position);
+    first_changed = std::min(first_changed, t.position);
+  };
+  auto old = in_mixed_.begin();
+  auto now = selected_.begin();
+  while (old != in_mixed_.end() || now != selected_.end()) {
+    if (now == selected_.end() || (old != in_mixed_.end() && *old < *now)) {
+      set(values, *old++);
+    } else if (old == in_mixed_.end() || *now < *old) {
+      set(mixes, *now++);
+    } else {
+      ++old, ++now;
+    }
+  }
+  in_mixed_ = selected_;
   return first_changed;
 }
 
 void MemoryLayer::Clear() {
-  std::fill(known_.begin(), known_.end(), uint8_t{0});
-  selected_.clear();
+  std::ranges::fill(known_, uint8_t{0});
+  in_mixed_.clear();
   found_.clear();
-}
-
-Tensor MemoryLayer::SlotIndex(const std::vector<TokensHead>& tokens_heads) const {
-  Tensor index = at::empty({int64_t(tokens_heads.size())}, at::kLong);
-  int64_t* const slots = index.mutable_data_ptr<int64_t>();
-  for (size_t i = 0; i < tokens_heads.size(); ++i) slots[i] = Slot(tokens_heads[i]);
-  return index.to(mixed_.device());
-}
-
-// Computes the value that each of the missing tokens-heads gets (METHOD 2: Search, Rank, Mix).
-void MemoryLayer::LookUp(const std::vector<TokensHead>& missing, const Tensor& key, const Tensor& value) {
-  const Tensor index = SlotIndex(missing);
-  const auto gather = [&](const Tensor& cache) { return Rows(cache).index_select(0, index).to(at::kCPU); };
-  const Tensor queries = gather(query_), keys = gather(key), values = gather(value);
-  Tensor mixed = at::empty_like(keys);
-  std::vector<Found> found(missing.size());
-
-  // Missing ones are sorted by head; each head is searched in one call, heads in parallel.
-  std::vector<size_t> head_begin(n_head_ + 1, missing.size());
-  for (size_t i = missing.size(); i-- > 0;) head_begin[missing[i].head] = i;
-  for (int head = n_head_; head-- > 0;) head_begin[head] = std::min(head_begin[head], head_begin[head + 1]);
-  at::parallel_for(0, n_head_, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t head = begin; head < end; ++head) {
-      const size_t first = head_begin[head], count = head_begin[head + 1] - first;
-      if (count == 0) continue;
-      const auto at = [&](const Tensor& t) { return t.mutable_data_ptr<float>() + first * head_dim_; };
-      LookUpHead(static_cast<int>(head), count, at(queries), at(keys), at(values), at(mixed), &found[first]);
-    }
-  });
-
-  Rows(mixes_).index_copy_(0, index, mixed.to(mixes_.device()));
-  for (size_t i = 0; i < missing.size(); ++i) {
-    known_[Slot(missing[i])] = 1;
-    if (trace_) found_[Slot(missing[i])] = std::move(found[i]);
-  }
-}
-
-void MemoryLayer::LookUpHead(int head, size_t count, const float* queries, const float* keys,
-                             const float* values, float* mixed, Found* found) const {
-  const size_t d = head_dim_;
-  const size_t per_row = std::min<size_t>(parameters_.k, memory_->n_tokens());
-  std::vector<float> found_keys(per_row * d), found_values(per_row * d);
-  const size_t rows_at_once = std::max<size_t>(1, kMaxNeighboursAtOnce / per_row);
-  for (size_t first = 0; first < count; first += rows_at_once) {
-    const size_t n = std::min(rows_at_once, count - first);
-    const std::vector<Neighbour> neighbours =
-        memory_->Search(layer_, head, {keys + first * d, n * d}, parameters_.k);
-    for (size_t i = 0; i < n; ++i) {
-      const size_t row = (first + i) * d;
-      const std::span<const Neighbour> near(neighbours.data() + i * per_row, per_row);
-      memory_->Gather(layer_, head, near, found_keys, found_values);
-      Mix mix = RankAndMix(parameters_, {{queries + row, d}, {keys + row, d}, {values + row, d}}, found_keys,
-                           found_values, {mixed + row, d});
-      if (trace_) found[first + i] = {{near.begin(), near.end()}, std::move(mix)};
-    }
-  }
 }
 
 void MemoryLayer::AppendTrace(std::vector<TraceEntry>& trace) const {

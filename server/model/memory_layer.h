@@ -5,38 +5,58 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "memory_store/memory.h"
 #include "server/model/memory_use.h"
 #include "server/model/mix.h"
 #include "server/model/selection.h"
 
 namespace mtm {
 
-// What a memory has changed in one layer of one sequence: the values V', and for each tokens-head looked up so far the
-// value that it gets when it is selected. That depends on its own q, k, v and the memory only (METHOD 2), so it is
-// kept until the row's input changes.
+// What a memory changed in one layer of one sequence: which tokens-heads are selected, V' in full, and the
+// mix of every tokens-head that was ever looked up. A mix depends on the tokens-head's own q, k, v and the
+// memory only (METHOD 2), so it is kept until the row's input changes. All tensors are on the CPU, those
+// given too.
+//
+// An update has three parts, so that a step looks up what all its sequences miss together: Select, LookUp,
+// Apply.
 class MemoryLayer {
  public:
-  // `layer` from 1; `use_index` is the use's place in its sequence.
+  // `layer` from 1; `use_index` is the use's place in its sequence; `cache`: the key-value cache's type.
   MemoryLayer(const MemoryUse& use, int use_index, int layer, int n_head, int capacity, int head_dim,
-              c10::Device device, bool trace);
+              at::ScalarType cache, bool trace);
 
   // Queries and values of positions [first, n): new, or recomputed because their input changed.
-  // query, value: [n_head, n - first, head_dim]
+  // query, value: [n_head, n - first, head_dim], float32, rows of whole numbers side by side.
   void SetRows(int first, const at::Tensor& query, const at::Tensor& value);
 
-  // Selects by the newest position's attention s [n_head, n] and brings V' up to date, from the key-value cache
-  // [n_head, capacity, head_dim]. Returns the first position whose V' differs from the step before, n where none does.
-  int Update(const at::Tensor& attention, const at::Tensor& key, const at::Tensor& value);
+  // Selects by the newest position's attention s [n_head, n].
+  void Select(std::span<const float> attention);
+
+  // One layer of the sequences of a step, and its key-value cache [n_head, capacity, head_dim].
+  struct Missing {
+    MemoryLayer* layer;
+    at::Tensor key, value;
+  };
+  // Computes what the selected tokens-heads get that were not looked up before: one search for all that share
+  // a memory, a layer, k and a head.
+  static void LookUp(std::span<const Missing> all);
+  size_t n_missing() const { return missing_.size(); }
+
+  // Brings V' up to date; value: the cache. Returns the first position whose V' differs from the step before,
+  // n where none does.
+  int Apply(const at::Tensor& value);
 
   // Forgets all rows.
   void Clear();
 
-  const at::Tensor& queries() const { return query_; }        // [n_head, capacity, head_dim]
+  const at::Tensor& queries() const { return query_; }       // [n_head, capacity, head_dim]
   const at::Tensor& mixed_values() const { return mixed_; }  // V', [n_head, capacity, head_dim]
   size_t n_selected() const { return selected_.size(); }
 
@@ -51,26 +71,25 @@ class MemoryLayer {
     std::vector<Neighbour> neighbours;
     Mix mix;
   };
+  // Tokens-heads of one head that are looked up together.
+  struct Job;
+  static void Run(Job& job);
 
   int64_t Slot(const TokensHead& t) const { return int64_t{t.head} * capacity_ + t.position; }
-  // Slots as an index tensor on the layer's device.
-  at::Tensor SlotIndex(const std::vector<TokensHead>& tokens_heads) const;
-  void LookUp(const std::vector<TokensHead>& missing, const at::Tensor& key, const at::Tensor& value);
-  // Tokens-heads of one head: rows [count, head_dim] of each.
-  void LookUpHead(int head, size_t count, const float* queries, const float* keys, const float* values, float* mixed,
-                  Found* found) const;
-  at::Tensor Rows(const at::Tensor& cache) const { return cache.view({int64_t{n_head_} * capacity_, head_dim_}); }
 
   std::shared_ptr<const Memory> memory_;
   MemoryParameters parameters_;
   int use_index_, layer_, n_head_, capacity_, head_dim_;
   bool trace_;
 
-  at::Tensor query_;  // [n_head, capacity, head_dim]
-  at::Tensor mixed_;  // [n_head, capacity, head_dim]: V'
-  at::Tensor mixes_;  // [n_head, capacity, head_dim]: valid where known_
+  at::Tensor query_;                  // [n_head, capacity, head_dim]
+  at::Tensor mixed_;                  // [n_head, capacity, head_dim]: V', as the cache's type
+  at::Tensor mixes_;                  // [n_head, capacity, head_dim]: valid where known_, of that type too
   std::vector<uint8_t> known_;        // [n_head * capacity]
-  std::vector<TokensHead> selected_;  // in mixed_ now; by head, position
+  std::vector<TokensHead> selected_;  // by head, position
+  std::vector<TokensHead> in_mixed_;  // whose mixes are in mixed_: selected_ of the step before
+  std::vector<TokensHead> missing_;   // of selected_, not known_
+  int n_ = 0;                         // positions of the last Select
   std::vector<float> attention_;      // s of selected_, for the trace
   std::map<int64_t, Found> found_;    // by slot; only when tracing
 };

@@ -30,7 +30,7 @@ absl::StatusOr<std::shared_ptr<const PromptPrefix>> PromptPrefix::Of(
   Sequence::State& s = sequence.state();
   prefix->tokens_ = s.tokens;
   prefix->n_layers_ = s.n_below_memory;
-  prefix->bytes_per_token_ = BytesPerToken(s.weights->config, prefix->n_layers_);
+  prefix->bytes_per_token_ = BytesPerToken(s.weights->config, prefix->n_layers_, s.options.cache);
   prefix->n_inherited_ = n_inherited;
   prefix->parent_ = std::move(parent);
   State& state = *prefix->state_;
@@ -52,10 +52,10 @@ absl::StatusOr<std::shared_ptr<const PromptPrefix>> PromptPrefix::Of(
   return prefix;
 }
 
-int64_t PromptPrefix::BytesPerToken(const ModelConfig& config, int n_layers) {
-  const int n_rows =
-      2 * n_layers + (n_layers < config.n_layer ? 1 : 0);  // keys, values; the input above them
-  return int64_t{n_rows} * config.n_embd * static_cast<int64_t>(sizeof(float));
+int64_t PromptPrefix::BytesPerToken(const ModelConfig& config, int n_layers, DataType cache) {
+  const size_t keys_values = 2 * static_cast<size_t>(n_layers) * ElementSize(cache),
+               input = n_layers < config.n_layer ? sizeof(float) : 0;
+  return static_cast<int64_t>(keys_values + input) * config.n_embd;
 }
 
 int64_t PromptPrefix::bytes() const {

@@ -33,7 +33,7 @@ class PromptPrefix {
   const std::shared_ptr<const PromptPrefix>& parent() const { return parent_; }
   int n_inherited() const { return n_inherited_; }
   int64_t bytes() const;  // without its parent's
-  static int64_t BytesPerToken(const ModelConfig& config, int n_layers);
+  static int64_t BytesPerToken(const ModelConfig& config, int n_layers, DataType cache);
 
   struct State;  // LibTorch's side
   const State& state() const { return *state_; }

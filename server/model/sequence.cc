@@ -17,13 +17,13 @@ namespace mtm {
 using at::Tensor;
 
 int64_t CacheBytes(const ModelConfig& config, const SequenceOptions& options) {
-  // Allocate below: keys and values; with a memory queries, V' and mixes, and in exact mode the layer's
+  // Allocate below: keys and values; with a memory V' and mixes, the queries, and in exact mode the layer's
   // input.
-  int64_t tensors = int64_t{2} * config.n_layer;
-  for (const MemoryUse& use : options.uses) {
-    tensors += static_cast<int64_t>(use.layers.size()) * (options.mode == Mode::kExact ? 4 : 3);
-  }
-  return tensors * options.capacity * config.n_embd * static_cast<int64_t>(sizeof(float));
+  int64_t n_with_memory = 0;
+  for (const MemoryUse& use : options.uses) n_with_memory += static_cast<int64_t>(use.layers.size());
+  const auto bytes = static_cast<int64_t>(ElementSize(options.cache));
+  const int64_t layer = 2 * bytes, memory = 2 * bytes + (options.mode == Mode::kExact ? 2 : 1) * 4;
+  return (layer * config.n_layer + memory * n_with_memory) * options.capacity * config.n_embd;
 }
 
 Sequence::Sequence(const Model& model, SequenceOptions options) : state_(std::make_unique<State>()) {
@@ -35,19 +35,20 @@ Sequence::Sequence(const Model& model, SequenceOptions options) : state_(std::ma
 
 void Sequence::State::Allocate() {
   const ModelConfig& config = weights->config;
-  const auto float_on_device = at::device(weights->device).dtype(at::kFloat);
+  const auto on_device = at::device(weights->device);
+  const auto cache = on_device.dtype(options.cache == DataType::kF16 ? at::kHalf : at::kFloat);
   layers.resize(config.n_layer);
   for (LayerState& layer : layers) {
-    layer.key = at::empty({config.n_head, options.capacity, config.head_dim()}, float_on_device);
+    layer.key = at::empty({config.n_head, options.capacity, config.head_dim()}, cache);
     layer.value = at::empty_like(layer.key);
   }
   for (size_t use = 0; use < options.uses.size(); ++use) {
     for (int number : options.uses[use].layers) {
       LayerState& layer = layers[number - 1];
       layer.memory.emplace(options.uses[use], static_cast<int>(use), number, config.n_head, options.capacity,
-                           config.head_dim(), weights->device, options.trace);
+                           config.head_dim(), cache.dtype().toScalarType(), options.trace);
       if (options.mode == Mode::kExact)
-        layer.input = at::empty({options.capacity, config.n_embd}, float_on_device);
+        layer.input = at::empty({options.capacity, config.n_embd}, on_device.dtype(at::kFloat));
     }
   }
   if (prefix != nullptr) CopyCaches(*prefix, n_computed, layers);
@@ -108,8 +109,10 @@ absl::Status Sequence::CopyKeysValues(int layer, int head, int first, std::span<
     const c10::InferenceMode inference;
     const LayerState& s = state_->layers[layer - 1];
     const auto copy = [&](const Tensor& cache, std::span<float> to) {
-      const Tensor rows =
-          cache.select(0, head).narrow(0, first, state_->n_computed - first).to(at::kCPU).contiguous();
+      const Tensor rows = cache.select(0, head)
+                              .narrow(0, first, state_->n_computed - first)
+                              .to(at::kCPU, at::kFloat)
+                              .contiguous();
       std::copy_n(rows.const_data_ptr<float>(), rows.numel(), to.begin());
     };
     copy(s.key, keys);

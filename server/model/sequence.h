@@ -16,11 +16,12 @@ namespace mtm {
 
 struct SequenceOptions {
   Mode mode = Mode::kCached;
-  std::vector<MemoryUse> uses;  // valid for the model: layers in range and kept, disjoint
-  int capacity = 0;             // positions that it will hold at most; 1 .. n_ctx
-  bool trace = false;           // collect trace()
-  bool logits = true;           // false: only keys and values are wanted
-  bool keep_prefix = false;     // PromptPrefix::Of is to be called after the prompt
+  std::vector<MemoryUse> uses;      // valid for the model: layers in range and kept, disjoint
+  int capacity = 0;                 // positions that it will hold at most; 1 .. n_ctx
+  DataType cache = DataType::kF32;  // of keys, values and what a memory made of them; halves: on the CPU
+  bool trace = false;               // collect trace()
+  bool logits = true;               // false: only keys and values are wanted
+  bool keep_prefix = false;         // PromptPrefix::Of is to be called after the prompt
 };
 
 // Bytes of the caches that a sequence makes at its first step.

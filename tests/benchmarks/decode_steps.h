@@ -51,9 +51,11 @@ inline void RunStep(const Model& model, Sequence& sequence) {
 
 // A sequence behind a prompt of `n_tokens`, with room for what StartSteps and kStepsPerFork steps add.
 inline std::unique_ptr<Sequence> Prefilled(const Model& model, int n_tokens, Mode mode,
-                                           std::vector<MemoryUse> uses) {
+                                           std::vector<MemoryUse> uses, DataType cache = DataType::kF32) {
   auto sequence = std::make_unique<Sequence>(
-      model, SequenceOptions{.mode = mode, .uses = std::move(uses), .capacity = n_tokens + kStepsPerFork + 1});
+      model,
+      SequenceOptions{
+          .mode = mode, .uses = std::move(uses), .capacity = n_tokens + kStepsPerFork + 1, .cache = cache});
   sequence->Append(SomeTokens(n_tokens, 2));
   RunStep(model, *sequence);
   return sequence;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steps of a GPT-2 124M shape with random weights, plain and with a memory of 1,000 tokens: Type 2 with the
-// recall settings in layer 10, Type 3 with the sentiment settings in layers 7 to 9, as decode_steps.h has them.
-// Prefill is also what a step of exact mode costs that computes everything anew. plot_steps.py draws it.
-// In exact mode which 10 % of the tokens-heads it is changes from step to step at all positions: the worst
-// case for what it can keep.
+// recall settings in layer 10, Type 3 with the sentiment settings in layers 7 to 9, as decode_steps.h has
+// them. Prefill is also what a step of exact mode costs that computes everything anew. plot_steps.py draws
+// it. In exact mode which 10 % of the tokens-heads it is changes from step to step at all positions: the
+// worst case for what it can keep.
 #include <ATen/Functions.h>
 #include <benchmark/benchmark.h>
 #include <c10/core/InferenceMode.h>
@@ -39,7 +39,10 @@ struct Fixture {
     model = Model::Random(Gpt2Small(), 1).value();
     store = MemoryStore::Open(folder).value();
     memory = MakeMemory(*model, *store,
-                        {.name = "memory", .leading = {198}, .tokens = SomeTokens(kMemoryTokens, 1), .layers = {7, 8, 9, 10}})
+                        {.name = "memory",
+                         .leading = {198},
+                         .tokens = SomeTokens(kMemoryTokens, 1),
+                         .layers = {7, 8, 9, 10}})
                  .value();
   }
   ~Fixture() { std::filesystem::remove_all(folder); }
@@ -78,9 +81,8 @@ void Prefill(benchmark::State& state) {
   for (auto _ : state) Prefilled(static_cast<int>(state.range(0)), Mode::kCached, state.range(1));
 }
 
-// state.range(0) sequences of 128 tokens in one step.
-void BatchedStep(benchmark::State& state) {
-  const auto prefilled = Prefilled(128, Mode::kCached, state.range(1));
+// state.range(0) sequences like `prefilled` in one step.
+void StepTogether(benchmark::State& state, const Sequence& prefilled) {
   std::vector<std::unique_ptr<Sequence>> sequences;
   std::vector<Sequence*> batch;
   int64_t steps = 0;
@@ -91,7 +93,7 @@ void BatchedStep(benchmark::State& state) {
       sequences.clear();
       batch.clear();
       for (int64_t i = 0; i < state.range(0); ++i) {
-        sequences.push_back(StartSteps(*Shared().model, *prefilled));
+        sequences.push_back(StartSteps(*Shared().model, prefilled));
         batch.push_back(sequences.back().get());
       }
       state.ResumeTiming();
@@ -100,6 +102,17 @@ void BatchedStep(benchmark::State& state) {
     if (absl::Status status = Shared().model->Step(batch); !status.ok()) state.SkipWithError("step failed");
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+
+void BatchedStep(benchmark::State& state) {
+  StepTogether(state, *Prefilled(128, Mode::kCached, state.range(1)));
+}
+
+// state.range(1) tokens each, and a cache of numbers of state.range(2) bits.
+void CacheStep(benchmark::State& state) {
+  const DataType cache = state.range(2) == 16 ? DataType::kF16 : DataType::kF32;
+  StepTogether(state,
+               *Prefilled(*Shared().model, static_cast<int>(state.range(1)), Mode::kCached, {}, cache));
 }
 
 // The floor that a plain step is held against: its matrix products by bare at::linear calls, one row.
@@ -156,6 +169,11 @@ BENCHMARK_CAPTURE(DecodeStep, exact, Mode::kExact)
 BENCHMARK(Prefill)
     ->ArgNames({"tokens", "type"})
     ->ArgsProduct({{128, 512}, {kPlain, kType2, kType3}})
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK(CacheStep)
+    ->ArgNames({"sequences", "context", "bits"})
+    ->ArgsProduct({{1, 16, 64}, {128, 900}, {32, 16}})
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 BENCHMARK(BatchedStep)

@@ -152,14 +152,17 @@ TEST_F(EngineTest, RequestsTogetherGetWhatEachGetsAlone) {
          .top_logprobs = 0});
     if (i % 3 != 0) requests.back().context.uses = {{memory, {1 + i % 4}, {.method = Method(1 + i % 3)}}};
   }
-  std::vector<std::shared_ptr<Recorder>> alone, together;
-  for (const auto& request : requests) alone.push_back(Finish(request));
-  for (const auto& request : requests) together.push_back(Start(request));
-  for (size_t i = 0; i < requests.size(); ++i) {
-    together[i]->done.WaitForNotification();
-    ASSERT_EQ(together[i]->Ids(), alone[i]->Ids()) << "request " << i;
-    for (size_t t = 0; t < together[i]->tokens.size(); ++t) {
-      EXPECT_EQ(together[i]->tokens[t].detail->chosen.logprob, alone[i]->tokens[t].detail->chosen.logprob);
+  for (const DataType cache : {DataType::kF32, DataType::kF16}) {
+    engine_ = std::make_unique<Engine>(*model_, nullptr, Engine::Options{.cache = cache});
+    std::vector<std::shared_ptr<Recorder>> alone, together;
+    for (const auto& request : requests) alone.push_back(Finish(request));
+    for (const auto& request : requests) together.push_back(Start(request));
+    for (size_t i = 0; i < requests.size(); ++i) {
+      together[i]->done.WaitForNotification();
+      ASSERT_EQ(together[i]->Ids(), alone[i]->Ids()) << "request " << i << " " << NameOf(cache);
+      for (size_t t = 0; t < together[i]->tokens.size(); ++t) {
+        EXPECT_EQ(together[i]->tokens[t].detail->chosen.logprob, alone[i]->tokens[t].detail->chosen.logprob);
+      }
     }
   }
 }

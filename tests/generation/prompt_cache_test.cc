@@ -29,7 +29,7 @@ class PromptCacheTest : public GenerationTest {
   }
   SharedPrompt Of(const Ids& ids, const std::string& owner = "") const {
     const int n_layers = model_->config().n_layer;
-    return {owner, ids, n_layers, PromptPrefix::BytesPerToken(model_->config(), n_layers)};
+    return {owner, ids, n_layers, PromptPrefix::BytesPerToken(model_->config(), n_layers, DataType::kF32)};
   }
   // Runs it as the engine does. How many tokens it took over.
   int Run(PromptCache& cache, const Ids& ids, const std::string& owner = "") {

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <utility>
 #include <vector>
 
+#include "memory_store/half.h"
 #include "server/model/exp.h"
 #include "tests/support/isas.h"
 
@@ -22,6 +24,25 @@ std::vector<float> Random(size_t n, float scale, uint32_t seed) {
   for (float& x : numbers) x = normal(random);
   return numbers;
 }
+
+// Keys or values of either type, which the floats are rounded to.
+struct Cached {
+  Cached(std::vector<float> numbers, DataType kept_as)
+      : floats(std::move(numbers)), halves(floats.size()), type(kept_as) {
+    if (type == DataType::kF32) return;
+    FloatToHalf(floats, halves);
+    HalfToFloat(halves, floats);
+  }
+  CachedRows rows() const {
+    return {type == DataType::kF16 ? static_cast<const void*>(halves.data()) : floats.data(), type};
+  }
+
+  std::vector<float> floats;
+  std::vector<uint16_t> halves;
+  DataType type;
+};
+
+constexpr DataType kTypes[] = {DataType::kF32, DataType::kF16};
 
 std::vector<double> Expected(const std::vector<float>& query, const std::vector<float>& keys,
                              const std::vector<float>& values, size_t n) {
@@ -45,16 +66,18 @@ TEST(AttendRowTest, IsTheEquation) {
     for (const size_t dim : {1u, 5u, 16u, 24u, 64u, 100u, 128u}) {
       for (const size_t n : {1u, 2u, 15u, 16u, 33u, 700u}) {
         for (const float sharp : {0.1f, 3.f, 100.f}) {
-          const std::vector<float> query = Random(dim, sharp, 1), keys = Random(n * dim, 1, 2),
-                                   values = Random(n * dim, 1, 3);
-          std::vector<float> scores(n), out(dim, NAN);
-          RowAttention(query, keys.data(), scores, isa);
-          AttendValues(scores, values.data(), out, isa);
-          const std::vector<double> expected = Expected(query, keys, values, n);
-          for (size_t j = 0; j < dim; ++j) {
-            // A score is off by its size times a float's unit, and so is its weight.
-            ASSERT_NEAR(out[j], expected[j], 2e-6 * (1 + 10 * sharp))
-                << dim << " " << n << " " << sharp << " " << int(isa);
+          for (const DataType type : kTypes) {
+            const std::vector<float> query = Random(dim, sharp, 1);
+            const Cached keys(Random(n * dim, 1, 2), type), values(Random(n * dim, 1, 3), type);
+            std::vector<float> scores(n), out(dim, NAN);
+            RowAttention(query, keys.rows(), scores, isa);
+            AttendValues(scores, values.rows(), out, isa);
+            const std::vector<double> expected = Expected(query, keys.floats, values.floats, n);
+            for (size_t j = 0; j < dim; ++j) {
+              // A score is off by its size times a float's unit, and so is its weight.
+              ASSERT_NEAR(out[j], expected[j], 2e-6 * (1 + 10 * sharp))
+                  << dim << " " << n << " " << sharp << " " << int(isa) << " " << NameOf(type);
+            }
           }
         }
       }
@@ -67,26 +90,28 @@ TEST(AttendRowTest, RowsTogetherHaveTheBitsOfEachAlone) {
     for (const size_t dim : {5u, 24u, 64u}) {
       for (const size_t first : {0u, 1u, 50u, 63u, 64u, 300u}) {
         for (const size_t n : {1u, 3u, 16u}) {
-          const size_t n_keys = first + n, stride = 3 * dim;
-          const std::vector<float> queries = Random(n * stride, 1, 1), keys = Random(n_keys * dim, 1, 2),
-                                   values = Random(n_keys * dim, 1, 3);
-          std::vector<float> scratch(n * n_keys, NAN), out(n * stride, NAN);
-          AttendRows({.first = first,
-                      .n = n,
-                      .dim = dim,
-                      .queries = queries.data(),
-                      .keys = keys.data(),
-                      .values = values.data(),
-                      .out = out.data(),
-                      .query_stride = stride,
-                      .out_stride = stride},
-                     scratch, isa);
-          for (size_t r = 0; r < n; ++r) {
-            std::vector<float> attention(first + r + 1), expected(dim);
-            RowAttention({&queries[r * stride], dim}, keys.data(), attention, isa);
-            AttendValues(attention, values.data(), expected, isa);
-            ASSERT_TRUE(std::equal(expected.begin(), expected.end(), &out[r * stride]))
-                << dim << " " << first << " " << n << " " << r << " " << int(isa);
+          for (const DataType type : kTypes) {
+            const size_t n_keys = first + n, stride = 3 * dim;
+            const std::vector<float> queries = Random(n * stride, 1, 1);
+            const Cached keys(Random(n_keys * dim, 1, 2), type), values(Random(n_keys * dim, 1, 3), type);
+            std::vector<float> scratch(n * n_keys, NAN), out(n * stride, NAN);
+            AttendRows({.first = first,
+                        .n = n,
+                        .dim = dim,
+                        .queries = queries.data(),
+                        .keys = keys.rows(),
+                        .values = values.rows(),
+                        .out = out.data(),
+                        .query_stride = stride,
+                        .out_stride = stride},
+                       scratch, isa);
+            for (size_t r = 0; r < n; ++r) {
+              std::vector<float> attention(first + r + 1), expected(dim);
+              RowAttention({&queries[r * stride], dim}, keys.rows(), attention, isa);
+              AttendValues(attention, values.rows(), expected, isa);
+              ASSERT_TRUE(std::equal(expected.begin(), expected.end(), &out[r * stride]))
+                  << dim << " " << first << " " << n << " " << r << " " << int(isa) << " " << NameOf(type);
+            }
           }
         }
       }
@@ -98,12 +123,15 @@ TEST(AttendRowTest, WhatIsNoNumberStaysNone) {
   constexpr size_t kKeys = 9, kDim = 24;
   for (const Isa isa : Isas()) {
     for (size_t key = 0; key < kKeys; ++key) {
-      const std::vector<float> query(kDim, 1), values(kKeys * kDim, 2);
-      std::vector<float> keys(kKeys * kDim, 1), attention(kKeys), out(kDim);
-      keys[key * kDim + 3] = NAN;
-      RowAttention(query, keys.data(), attention, isa);
-      AttendValues(attention, values.data(), out, isa);
-      EXPECT_TRUE(std::isnan(out[0])) << key;
+      for (const DataType type : kTypes) {
+        const std::vector<float> query(kDim, 1);
+        std::vector<float> numbers(kKeys * kDim, 1), attention(kKeys), out(kDim);
+        numbers[key * kDim + 3] = NAN;
+        const Cached keys(numbers, type), values(std::vector<float>(kKeys * kDim, 2), type);
+        RowAttention(query, keys.rows(), attention, isa);
+        AttendValues(attention, values.rows(), out, isa);
+        EXPECT_TRUE(std::isnan(out[0])) << key;
+      }
     }
   }
 }
@@ -115,7 +143,7 @@ TEST(AttendRowTest, EqualKeysHaveEqualWeights) {
   for (size_t i = 0; i < kKeys; ++i) keys.insert(keys.end(), key.begin(), key.end());
   for (const Isa isa : Isas()) {
     std::vector<float> attention(kKeys);
-    RowAttention(query, keys.data(), attention, isa);
+    RowAttention(query, {keys.data(), DataType::kF32}, attention, isa);
     EXPECT_EQ(attention, std::vector<float>(kKeys, attention[0]));
   }
 }
@@ -128,7 +156,7 @@ TEST(AttendRowTest, AWeightThatUnderflowsIsZero) {
   keys[3] = keys[17] = 0;
   for (const Isa isa : Isas()) {
     std::vector<float> attention(kKeys);
-    RowAttention(query, keys.data(), attention, isa);
+    RowAttention(query, {keys.data(), DataType::kF32}, attention, isa);
     for (size_t i = 0; i < kKeys; ++i) EXPECT_EQ(attention[i], i == 3 || i == 17 ? 0.5f : 0.f) << i;
   }
 }

@@ -29,6 +29,7 @@ Script RandomScript(std::mt19937_64& random, const Model& model,
   const int n_ctx = model.config().n_ctx;
   script.options.mode = random() % 2 == 0 ? Mode::kExact : Mode::kCached;
   if (random() % 4 != 0) script.options.uses = RandomUses(random, memories, model.config().n_layer);
+  script.options.cache = RandomCache(random);
   script.start = random() % 4;
   const int n_steps = 1 + static_cast<int>(random() % 6);
   const int n_prompt = 1 + static_cast<int>(random() % static_cast<unsigned>(n_ctx - n_steps));
@@ -130,7 +131,8 @@ TEST(RowsTest, APromptInPiecesHasTheBitsOfTheWhole) {
     for (int i = 0; i < 10; ++i) {
       const Tokens prompt = RandomTokens(random, 2 + static_cast<int>(random() % (n_ctx - 1)), *model);
       const auto cut = prompt.begin() + 1 + static_cast<int>(random() % (prompt.size() - 1));
-      Sequence whole(*model, {.capacity = n_ctx}), pieces(*model, {.capacity = n_ctx});
+      const SequenceOptions options{.capacity = n_ctx, .cache = RandomCache(random)};
+      Sequence whole(*model, options), pieces(*model, options);
       Feed(*model, pieces, {prompt.begin(), cut});
       EXPECT_EQ(Feed(*model, pieces, {cut, prompt.end()}), Feed(*model, whole, prompt))
           << prompt.size() << " tokens, cut at " << cut - prompt.begin();
@@ -145,7 +147,10 @@ TEST(RowsTest, ExactModeHasTheBitsOfAFullPass) {
   const std::vector<std::shared_ptr<const Memory>> pool = {memories.Make(RandomTokens(random, 25, *model)),
                                                            memories.Make(RandomTokens(random, 4, *model))};
   for (int i = 0; i < 20; ++i) {
-    const SequenceOptions options{.mode = Mode::kExact, .uses = RandomUses(random, pool, 4), .capacity = 48};
+    const SequenceOptions options{.mode = Mode::kExact,
+                                  .uses = RandomUses(random, pool, 4),
+                                  .capacity = 48,
+                                  .cache = RandomCache(random)};
     Tokens tokens = RandomTokens(random, 5 + static_cast<int>(random() % 30), *model);
     Sequence steps(*model, options);
     Feed(*model, steps, tokens);
@@ -169,6 +174,7 @@ TEST(ForkTest, AForkGoesItsOwnWay) {
     const SequenceOptions options{.mode = mode,
                                   .uses = RandomUses(random, pool, 4),
                                   .capacity = mode == Mode::kExact && i % 4 == 0 ? 14 : 48,
+                                  .cache = RandomCache(random),
                                   .trace = i % 3 == 0};
     SCOPED_TRACE(absl::StrCat("case ", i, " ", Describe(options.uses)));
     const Tokens prompt = RandomTokens(random, 12, *model);

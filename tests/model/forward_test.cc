@@ -214,6 +214,27 @@ TEST_F(ForwardTest, AStepThatWantsNoLogitsLeavesTheSameKeys) {
   EXPECT_EQ(values[0], values[1]);
 }
 
+// Halves have 11 bits. What is selected is the same at any precision.
+TEST_F(ForwardTest, ACacheInHalvesIsNearOneInFloats) {
+  const MemoryUse use{a_, {2, 3}, {.memory_fraction = 0, .bookkeeping_fraction = 0}};
+  const Tokens prompt = Text(20), rest = Text(10);
+  for (const Mode mode : kModes) {
+    for (const auto& uses : {std::vector<MemoryUse>{}, std::vector<MemoryUse>{use}}) {
+      SequenceOptions options{.mode = mode, .uses = uses, .capacity = 48};
+      const int64_t bytes = CacheBytes(model_->config(), options);
+      const auto floats = RunAll(options, prompt, rest);
+      options.cache = DataType::kF16;
+      EXPECT_LT(CacheBytes(model_->config(), options), 0.75 * static_cast<double>(bytes));
+      const auto halves = RunAll(options, prompt, rest);
+      EXPECT_NE(halves, floats);
+      for (size_t step = 0; step < floats.size(); ++step) {
+        for (size_t i = 0; i < floats[step].size(); ++i)
+          ASSERT_NEAR(halves[step][i], floats[step][i], 0.01) << step;
+      }
+    }
+  }
+}
+
 // The smallest shapes that a configuration allows.
 TEST_F(ForwardTest, TinyShapesRun) {
   for (const ModelConfig& config :

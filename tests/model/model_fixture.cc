@@ -28,9 +28,9 @@ T OrDie(absl::StatusOr<T> value) {
 
 std::filesystem::path TinyFolder() { return std::filesystem::path(MTM_TESTDATA) / "golden" / "tiny"; }
 
-std::unique_ptr<Model> LoadTiny() {
+std::unique_ptr<Model> LoadTiny(WeightType weights) {
   SetModelThreads(1);  // with so small a model, threads only wait for each other
-  return OrDie(Model::Load(TinyFolder()));
+  return OrDie(Model::Load(TinyFolder(), "cpu", weights));
 }
 
 std::unique_ptr<Model> RandomModel(const ModelConfig& config, uint64_t seed) {
@@ -69,6 +69,8 @@ Logits Feed(const Model& model, Sequence& sequence, const Tokens& tokens) {
   EXPECT_TRUE(status.ok()) << status;
   return {sequence.logits().begin(), sequence.logits().end()};
 }
+
+DataType RandomCache(std::mt19937_64& random) { return random() % 2 == 0 ? DataType::kF32 : DataType::kF16; }
 
 MemoryParameters RandomParameters(std::mt19937_64& random) {
   return {.method = Pick(random, {Method::kType1, Method::kType2, Method::kType3}),

@@ -20,7 +20,7 @@ using Logits = std::vector<float>;
 
 // The golden model of 4 layers, 4 heads of 8 and 48 positions: its attention is far from uniform.
 std::filesystem::path TinyFolder();
-std::unique_ptr<Model> LoadTiny();
+std::unique_ptr<Model> LoadTiny(WeightType weights = WeightType::kF32);
 
 std::unique_ptr<Model> RandomModel(const ModelConfig& config, uint64_t seed = 1);
 
@@ -44,6 +44,8 @@ std::vector<int> AllLayers(const Model& model);
 
 // Appends, steps and returns the logits; a failing step fails the test.
 Logits Feed(const Model& model, Sequence& sequence, const Tokens& tokens);
+
+DataType RandomCache(std::mt19937_64& random);
 
 MemoryParameters RandomParameters(std::mt19937_64& random);
 

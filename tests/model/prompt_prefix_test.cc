@@ -25,7 +25,9 @@ class PromptPrefixTest : public testing::Test {
   }
 
   SequenceOptions RandomOptions() {
-    SequenceOptions options{.mode = random_() % 2 == 0 ? Mode::kExact : Mode::kCached, .capacity = 48};
+    SequenceOptions options{.mode = random_() % 2 == 0 ? Mode::kExact : Mode::kCached,
+                            .capacity = 48,
+                            .cache = RandomCache(random_)};
     if (random_() % 4 != 0) options.uses = RandomUses(random_, memories_, model_->config().n_layer);
     return options;
   }
@@ -55,7 +57,9 @@ class PromptPrefixTest : public testing::Test {
 };
 
 TEST_F(PromptPrefixTest, APromptThatTakesOverHasTheBitsOfOneThatIsRunAsAWhole) {
+  constexpr WeightType kTypes[] = {WeightType::kF32, WeightType::kF16, WeightType::kInt8};
   for (int i = 0; i < 60; ++i) {
+    if (i % 20 == 0) model_ = LoadTiny(kTypes[i / 20]);  // the memories fit it as well
     const SequenceOptions options = RandomOptions();
     SCOPED_TRACE(absl::StrCat("case ", i, " ", Describe(options.uses)));
     const Tokens shared = Random(2 + static_cast<int>(random_() % 18));
@@ -85,13 +89,16 @@ TEST_F(PromptPrefixTest, OtherSettingsOfAMemoryInTheSameLayersMayTakeOver) {
 }
 
 TEST_F(PromptPrefixTest, WhatItsParentHoldsItDoesNotHoldAgain) {
-  const SequenceOptions options{.capacity = 48};
   const Tokens shared = Random(20);
-  std::shared_ptr<const PromptPrefix> parent, child;
-  Run(options, shared, {}, nullptr, 0, &parent);
-  Run(options, Joined(shared, Random(5)), {}, parent, 20, &child);
-  EXPECT_EQ(child->bytes() * 4, parent->bytes());
-  EXPECT_EQ(parent->bytes(), 20 * 2 * model_->config().n_layer * model_->config().n_embd * 4);
+  for (const DataType cache : {DataType::kF32, DataType::kF16}) {
+    const SequenceOptions options{.capacity = 48, .cache = cache};
+    std::shared_ptr<const PromptPrefix> parent, child;
+    Run(options, shared, {}, nullptr, 0, &parent);
+    Run(options, Joined(shared, Random(5)), {}, parent, 20, &child);
+    EXPECT_EQ(child->bytes() * 4, parent->bytes());
+    const int number = cache == DataType::kF16 ? 2 : 4;
+    EXPECT_EQ(parent->bytes(), 20 * 2 * model_->config().n_layer * model_->config().n_embd * number);
+  }
 }
 
 // In exact mode the context slides: every position moves.

@@ -210,6 +210,7 @@ class ProcessTest(FolderTest):
 
     def test_exit_codes(self):
         for arguments in ([], ["serve"], ["no-such-command"], ["serve", "--threads", "x"], ["serve", "--model", "x", "--store", "y", "--weights", "fp64"],
+                          ["serve", "--model", "x", "--store", "y", "--cache", "int8"],
                           ["serve", "--model", "x", "--store", "y", "--log-level", "loud"]):
             result = run(*arguments)
             self.assertEqual(result.returncode, 2, arguments)
@@ -217,7 +218,8 @@ class ProcessTest(FolderTest):
         store = self.folder / "store"
         for arguments in (["--model", "nowhere"], ["--model", model, "--device", "cuda:77"],
                           ["--model", model, "--device", "tpu"],
-                          ["--model", model, "--device", "cuda:0", "--weights", "fp16"], ["--model", model, "--listen", "127.0.0.1:99999"],
+                          ["--model", model, "--device", "cuda:0", "--weights", "fp16"],
+                          ["--model", model, "--device", "cuda:0", "--cache", "fp16"], ["--model", model, "--listen", "127.0.0.1:99999"],
                           ["--model", model, "--port-file", "/no/such/folder/port", "--listen", "127.0.0.1:0"]):
             result = run("serve", "--store", store, "--log-level", "off", *arguments)
             self.assertEqual(result.returncode, 1, arguments)

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to server/model: includes LibTorch.
+#ifndef MTM_SERVER_MODEL_CPU_CACHE_H_
+#define MTM_SERVER_MODEL_CPU_CACHE_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "memory_store/half.h"
+#include "server/model/attend_row.h"
+
+namespace mtm {
+
+// Row by row, a cache of keys or values on the CPU: a contiguous [n_head, capacity, head_dim] of floats or
+// halves, which outlives this. Rows that are read and written are [head_dim] of float32.
+class CpuCache {
+ public:
+  explicit CpuCache(const at::Tensor& cache)
+      : data_(static_cast<std::byte*>(cache.mutable_data_ptr())),
+        capacity_(cache.size(1)),
+        dim_(static_cast<size_t>(cache.size(2))),
+        type_(cache.scalar_type() == at::kHalf ? DataType::kF16 : DataType::kF32) {}
+
+  CachedRows Head(int64_t head) const { return {Row(head, 0), type_}; }
+
+  void Read(int64_t head, int64_t position, float* row) const {
+    if (type_ == DataType::kF16) {
+      HalfToFloat({reinterpret_cast<const uint16_t*>(Row(head, position)), dim_}, {row, dim_});
+    } else {
+      std::memcpy(row, Row(head, position), row_bytes());
+    }
+  }
+
+  void Write(int64_t head, int64_t position, const float* row) const {
+    if (type_ == DataType::kF16) {
+      FloatToHalf({row, dim_}, {reinterpret_cast<uint16_t*>(Row(head, position)), dim_});
+    } else {
+      std::memcpy(Row(head, position), row, row_bytes());
+    }
+  }
+
+  // The same row of a cache of the same shape and type.
+  void Copy(const CpuCache& from, int64_t head, int64_t position) const {
+    std::memcpy(Row(head, position), from.Row(head, position), row_bytes());
+  }
+
+ private:
+  size_t row_bytes() const { return dim_ * ElementSize(type_); }
+  std::byte* Row(int64_t head, int64_t position) const {
+    return data_ + static_cast<size_t>(head * capacity_ + position) * row_bytes();
+  }
+
+  std::byte* data_;
+  int64_t capacity_;
+  size_t dim_;
+  DataType type_;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_CPU_CACHE_H_
