@@ -175,7 +175,10 @@ void AddServe(CLI::App& app, ServeOptions& options) {
   serve.add_option(
       "--metrics-listen", options.metrics_listen,
       "Address and port of /metrics, /healthz and /readyz over HTTP, without tokens or TLS; default: none");
-  serve.add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
+  serve
+      .add_option("--device", options.device,
+                  "cpu; cuda:N; or torch: the CPU by what a GPU runs, slower, to try that")
+      ->capture_default_str();
   serve
       .add_option(
           "--weights", options.weights,

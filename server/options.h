@@ -14,7 +14,7 @@ namespace mtm {
 struct ServeOptions {
   std::filesystem::path model;     // a Hugging Face GPT-2 folder
   std::string store = "memories";  // the folder of memories; made where it does not exist
-  std::string device = "cpu";      // or "cuda:N"
+  std::string device = "cpu";      // or "cuda:N", "torch"
   WeightType weights = WeightType::kF32;
   int threads = 0;                  // of a forward pass on the CPU; 0: one a core
   std::filesystem::path port_file;  // gets the port when the server is ready; empty: none

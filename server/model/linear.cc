@@ -7,9 +7,10 @@ namespace mtm {
 
 using at::Tensor;
 
-Linear::Linear(const Tensor& weight, const Tensor& bias, Activation activation, WeightType type)
+Linear::Linear(const Tensor& weight, const Tensor& bias, Activation activation, WeightType type,
+               bool own_kernels)
     : activation_(activation) {
-  if (weight.device().is_cpu()) {
+  if (own_kernels) {
     packed_.emplace(weight, bias, type);
   } else {
     weight_ = weight.to(at::kFloat);

@@ -12,14 +12,14 @@
 
 namespace mtm {
 
-// y = activation(x W^T + b). On the CPU a row's result has the same bits whatever the other rows are
+// y = activation(x W^T + b). By the CPU's own kernels a row's result has the same bits whatever the other rows are
 // (packed_matrix.h); at::linear and at::gelu, which other devices run, do not promise that.
 class Linear {
  public:
   // `weight` [n_out, n_in], of any floating type, on the device that will run it; `bias` [n_out] or
-  // undefined. `type` is that of the weights on the CPU; other devices keep float32.
+  // undefined. `own_kernels` are the CPU's, for weights of any `type`; LibTorch's operations keep float32.
   Linear(const at::Tensor& weight, const at::Tensor& bias, Activation activation = Activation::kNone,
-         WeightType type = WeightType::kF32);
+         WeightType type = WeightType::kF32, bool own_kernels = true);
 
   // x [n, n_in] -> [n, n_out], float32
   at::Tensor operator()(const at::Tensor& x) const;

@@ -50,8 +50,9 @@ absl::Status CheckDevice(const std::string& device, WeightType weights) {
       return absl::FailedPreconditionError(
           absl::StrCat("device \"", device, "\": weights of other types than fp32 are kept on the CPU alone"));
     }
+    if (device == "torch") return absl::OkStatus();
     if (!absl::StartsWith(device, "cuda:") || !absl::SimpleAtoi(device.substr(5), &index) || index < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("device \"", device, "\": expected cpu or cuda:N"));
+      return absl::InvalidArgumentError(absl::StrCat("device \"", device, "\": expected cpu, torch or cuda:N"));
     }
     const int count = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
     if (index < count) return absl::OkStatus();
@@ -78,7 +79,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
   std::unique_ptr<Model> model;
   absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
-    const c10::Device target{device};
+    const c10::Device target = DeviceOf(device);
     model.reset(new Model(BuildWeights(
         checkpoint->config, checkpoint->fingerprint, device, weights,
         [&](const std::string& name) { return View(checkpoint->tensors.at(name), *checkpoint).to(target); })));
@@ -104,7 +105,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, 
     const auto source = [&](const std::string& name) {
       const bool is_norm_weight = name.find("ln_") != std::string::npos && name.ends_with(".weight");
       Tensor tensor = at::empty(shapes.at(name), at::kFloat).normal_(is_norm_weight ? 1.0 : 0.0, 0.02, generator);
-      return tensor.to(c10::Device{device});
+      return tensor.to(DeviceOf(device));
     };
     model.reset(new Model(BuildWeights(config, SeedFingerprint(config, seed), device, weights, source)));
     return absl::OkStatus();

@@ -45,8 +45,15 @@ void Sequence::State::Allocate() {
   for (size_t use = 0; use < options.uses.size(); ++use) {
     for (int number : options.uses[use].layers) {
       LayerState& layer = layers[number - 1];
-      layer.memory.emplace(options.uses[use], static_cast<int>(use), number, config.n_head, options.capacity,
-                           config.head_dim(), cache.dtype().toScalarType(), options.trace);
+      const MemoryUse& used = options.uses[use];
+      if (weights->own_kernels) {
+        layer.memory.emplace(used, static_cast<int>(use), number, config.n_head, options.capacity,
+                             config.head_dim(), cache.dtype().toScalarType(), options.trace);
+      } else {
+        layer.device_memory.emplace(used, static_cast<int>(use), number,
+                                    weights->stored_layers->Get(*used.memory, number), options.capacity,
+                                    options.trace);
+      }
       if (options.mode == Mode::kExact)
         layer.input = at::empty({options.capacity, config.n_embd}, on_device.dtype(at::kFloat));
     }
@@ -59,6 +66,7 @@ void Sequence::State::OwnCaches() {
   for (LayerState& layer : layers) {
     for (Tensor* tensor : {&layer.key, &layer.value, &layer.input}) Unshare(*tensor);
     if (layer.memory) layer.memory->Unshare();
+    if (layer.device_memory) layer.device_memory->Unshare();
   }
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "server/model/device_memory.h"
 #include "server/model/memory_layer.h"
 #include "server/model/prompt_prefix.h"
 #include "server/model/sequence.h"
@@ -17,9 +18,13 @@ namespace mtm {
 
 // What a sequence keeps of one layer.
 struct LayerState {
-  at::Tensor key, value;              // the key-value cache, [n_head, capacity, head_dim]
-  std::optional<MemoryLayer> memory;  // where a memory is active
+  at::Tensor key, value;  // the key-value cache, [n_head, capacity, head_dim]
+  // Where a memory is active: the first with the CPU's own kernels, else the second.
+  std::optional<MemoryLayer> memory;
+  std::optional<DeviceMemoryLayer> device_memory;
   at::Tensor input;  // [capacity, n_embd], rows of the layer's input: exact mode, with a memory
+
+  bool has_memory() const { return memory || device_memory; }
 };
 
 struct Sequence::State {

@@ -17,8 +17,9 @@ constexpr int64_t kNormRowsPerThread = 32;
 
 class Builder {
  public:
-  Builder(const ModelConfig& config, WeightType type, const std::function<Tensor(const std::string&)>& source)
-      : config_(config), type_(type), source_(source) {}
+  Builder(const ModelConfig& config, bool own_kernels, WeightType type,
+          const std::function<Tensor(const std::string&)>& source)
+      : config_(config), own_kernels_(own_kernels), type_(type), source_(source) {}
 
   // float32
   Tensor Get(const std::string& name) { return Stored(name).to(at::kFloat); }
@@ -30,12 +31,14 @@ class Builder {
   }
 
   LayerNorm Norm(const std::string& name) {
-    return {Get(absl::StrCat(name, ".weight")), Get(absl::StrCat(name, ".bias")), config_.layer_norm_epsilon};
+    return {Get(absl::StrCat(name, ".weight")), Get(absl::StrCat(name, ".bias")), config_.layer_norm_epsilon,
+            own_kernels_};
   }
 
   // GPT-2's Conv1D keeps [n_in, n_out].
   Linear Conv1d(const std::string& name, Activation activation = Activation::kNone) {
-    return Linear(Stored(absl::StrCat(name, ".weight")).t(), Stored(absl::StrCat(name, ".bias")), activation, type_);
+    return Linear(Stored(absl::StrCat(name, ".weight")).t(), Stored(absl::StrCat(name, ".bias")), activation, type_,
+                  own_kernels_);
   }
 
   Block Layer(int layer) {
@@ -52,6 +55,7 @@ class Builder {
 
  private:
   const ModelConfig& config_;
+  const bool own_kernels_;
   const WeightType type_;
   const std::function<Tensor(const std::string&)>& source_;
   int64_t count_ = 0;
@@ -60,7 +64,7 @@ class Builder {
 }  // namespace
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
-  if (!x.is_cpu()) return at::layer_norm(x, {x.size(1)}, weight, bias, epsilon);
+  if (!own_kernels) return at::layer_norm(x, {x.size(1)}, weight, bias, epsilon);
   const Tensor from = x.contiguous(), to = at::empty_like(from);
   const int64_t width = x.size(1);
   const float *const rows = from.const_data_ptr<float>(), *const w = weight.const_data_ptr<float>(),
@@ -75,6 +79,8 @@ Tensor LayerNorm::operator()(const Tensor& x) const {
   return to;
 }
 
+c10::Device DeviceOf(const std::string& name) { return c10::Device(name == "torch" ? "cpu" : name); }
+
 Tensor Model::Weights::Embed(const Tensor& tokens, const Tensor& positions) const {
   return wte.index_select(0, tokens).to(at::kFloat).add_(wpe.index_select(0, positions).to(at::kFloat));
 }
@@ -82,15 +88,17 @@ Tensor Model::Weights::Embed(const Tensor& tokens, const Tensor& positions) cons
 std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, std::string fingerprint,
                                                    std::string device_name, WeightType type,
                                                    const std::function<Tensor(const std::string&)>& source) {
-  Builder builder(config, type, source);
+  const c10::Device device = DeviceOf(device_name);
+  const bool own_kernels = device_name == "cpu";
+  Builder builder(config, own_kernels, type, source);
   const Tensor wte = builder.Stored("wte.weight"), wpe = builder.Stored("wpe.weight");
   std::vector<Block> blocks;
   for (int layer = 0; layer < config.n_layer; ++layer) blocks.push_back(builder.Layer(layer));
   LayerNorm ln_f = builder.Norm("ln_f");
-  const c10::Device device(device_name);
   return std::unique_ptr<const Model::Weights>(
-      new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, type, builder.count(), wte, wpe,
-                         std::move(blocks), std::move(ln_f), Linear(wte, Tensor(), Activation::kNone, type)});
+      new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, own_kernels, type, builder.count(), wte, wpe,
+                         std::move(blocks), std::move(ln_f), Linear(wte, Tensor(), Activation::kNone, type, own_kernels),
+                         std::make_unique<StoredLayers>(device)});
 }
 
 }  // namespace mtm

@@ -6,9 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "server/model/device_memory.h"
 #include "server/model/linear.h"
 #include "server/model/model.h"
 
@@ -18,6 +20,7 @@ namespace mtm {
 struct LayerNorm {
   at::Tensor weight, bias;  // [n_embd], float32
   double epsilon;
+  bool own_kernels;
 
   at::Tensor operator()(const at::Tensor& x) const;  // [n, n_embd] -> [n, n_embd]
 };
@@ -30,13 +33,17 @@ struct Block {
   Linear mlp_c_proj;  // n_inner -> n_embd
 };
 
+// The device of that name: "cpu"; "torch", which is the CPU without kernels of our own; or "cuda:N".
+c10::Device DeviceOf(const std::string& name);
+
 // GPT-2 on a device.
 struct Model::Weights {
   ModelConfig config;
   std::string fingerprint;
   std::string device_name;
   c10::Device device;
-  WeightType type;  // of the blocks' and the head's matrices
+  bool own_kernels;  // the CPU's; else LibTorch's operations on the device
+  WeightType type;   // of the blocks' and the head's matrices
   int64_t parameter_count = 0;
 
   at::Tensor wte;  // [vocab_size, n_embd], as stored: gathered rows are converted
@@ -44,6 +51,9 @@ struct Model::Weights {
   std::vector<Block> blocks;
   LayerNorm ln_f;
   Linear head;  // n_embd -> vocab_size; wte's rows
+
+  // Without own kernels: what memories store, on the device.
+  std::unique_ptr<StoredLayers> stored_layers;
 
   // Token plus position embeddings [n, n_embd], float32.
   at::Tensor Embed(const at::Tensor& tokens, const at::Tensor& positions) const;

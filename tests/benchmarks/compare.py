@@ -4,7 +4,7 @@
 prompts, greedy, interleaved), with memories against without, exact mode against computing all anew, and through the
 server against in process. Prints tables; needs a quiet machine and, for CTranslate2, the Python package index.
 
-    tests/benchmarks/compare.py [--build build] [--rounds 5] [--json FILE] [--plot FILE.svg]
+    tests/benchmarks/compare.py [--build build] [--rounds 5] [--million] [--json FILE] [--plot FILE.svg]
 
 Against CTranslate2: tokens a second of all sequences together, prompts included; of each cell the median over the
 rounds. `equal` is the share of greedy tokens that are those of CTranslate2 with float32. Exit status 1 where a target
@@ -40,6 +40,8 @@ def parse_arguments():
     parser.add_argument("--shape", default="gpt2", help="as make_model takes it")
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--threads", default=len(os.sched_getaffinity(0)), type=int)
+    parser.add_argument("--million", action="store_true",
+                        help="also steps with a memory of a million tokens: minutes more, and 10 GB in TMPDIR")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--plot", type=pathlib.Path, help="needs matplotlib, which is then installed too")
     return parser.parse_args()
@@ -191,7 +193,7 @@ def table(results):
                   f"{100 * ours['equal']:.0f} % |")
 
 
-def targets(results, steps, model):
+def targets(results, steps, million, model):
     """(name, value, at least)"""
     def ratio(weights, batch, against):
         return (results["mtm", weights, batch]["tokens_per_second"] /
@@ -206,6 +208,8 @@ def targets(results, steps, model):
     yield ("fp16, batch 1, share of the bandwidth", results["mtm", "fp16", 1]["tokens_per_second"] * read /
            steps.bandwidth(), BANDWIDTH_SHARE)
     yield from steps.targets()
+    if million:
+        yield from million.targets()
 
 
 def judge(at_least, at_most):
@@ -259,13 +263,16 @@ def main():
         table(results)
         steps = step_targets.Steps(options.build, options.rounds, options.threads)
         steps.table()
+        million = step_targets.Million(options.build, options.threads) if options.million else None
+        if million:
+            million.table()
         overhead = through_the_server(options, model)
-        is_met = judge(targets(results, steps, model), [server_overhead.target(overhead)])
+        is_met = judge(targets(results, steps, million, model), [server_overhead.target(overhead)])
     if options.json:
         options.json.write_text(json.dumps(
             {"against_ctranslate2": [{"name": key[0], "weights": key[1], "batch": key[2], **result}
                                      for key, result in results.items()],
-             **steps.json(), "server": overhead}))
+             **steps.json(), "million": million.json() if million else None, "server": overhead}))
     if options.plot:
         plot(results, options.plot)
     sys.exit(0 if is_met else 1)

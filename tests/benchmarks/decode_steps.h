@@ -51,14 +51,25 @@ inline void RunStep(const Model& model, Sequence& sequence) {
 
 // A sequence behind a prompt of `n_tokens`, with room for what StartSteps and kStepsPerFork steps add.
 inline std::unique_ptr<Sequence> Prefilled(const Model& model, int n_tokens, Mode mode,
-                                           std::vector<MemoryUse> uses, DataType cache = DataType::kF32) {
+                                           std::vector<MemoryUse> uses, DataType cache = DataType::kF32,
+                                           int seed = 2) {
   auto sequence = std::make_unique<Sequence>(
       model,
       SequenceOptions{
           .mode = mode, .uses = std::move(uses), .capacity = n_tokens + kStepsPerFork + 1, .cache = cache});
-  sequence->Append(SomeTokens(n_tokens, 2));
+  sequence->Append(SomeTokens(n_tokens, seed));
   RunStep(model, *sequence);
   return sequence;
+}
+
+// `n` of them in cached mode, each behind a prompt of its own: what they look up is not the same.
+inline std::vector<std::unique_ptr<Sequence>> PrefilledApart(const Model& model, int64_t n, int n_tokens,
+                                                             const std::vector<MemoryUse>& uses) {
+  std::vector<std::unique_ptr<Sequence>> prefilled;
+  for (int i = 0; i < n; ++i) {
+    prefilled.push_back(Prefilled(model, n_tokens, Mode::kCached, uses, DataType::kF32, /*seed=*/2 + i));
+  }
+  return prefilled;
 }
 
 // A fork whose caches are its own: its first step copies them, which is no part of a step's cost.
@@ -89,6 +100,30 @@ int64_t TimeSteps(benchmark::State& state, const Model& model, const Sequence& p
     after_step(*sequence);
   }
   return steps;
+}
+
+// Times steps of sequences together that follow `prefilled`, begun anew every kStepsPerFork.
+inline void TimeStepsTogether(benchmark::State& state, const Model& model,
+                              const std::vector<std::unique_ptr<Sequence>>& prefilled) {
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  std::vector<Sequence*> batch;
+  int64_t steps = 0;
+  for (auto _ : state) {
+    if (steps % kStepsPerFork == 0) {
+      state.PauseTiming();
+      sequences.clear();
+      batch.clear();
+      for (const auto& one : prefilled) {
+        sequences.push_back(StartSteps(model, *one));
+        batch.push_back(sequences.back().get());
+      }
+      state.ResumeTiming();
+    }
+    const auto token = static_cast<int32_t>(steps++ * 31 % 50000);
+    for (Sequence* sequence : batch) sequence->Append({&token, 1});
+    if (absl::Status status = model.Step(batch); !status.ok()) state.SkipWithError("step failed");
+  }
+  state.SetItemsProcessed(state.iterations() * std::ssize(batch));
 }
 
 }  // namespace mtm

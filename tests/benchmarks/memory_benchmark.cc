@@ -35,6 +35,7 @@ namespace {
 constexpr int64_t kWindow = 1023;  // the context, less the leading token
 constexpr int64_t kAppended = 1000;
 constexpr int kContext = 128;
+constexpr int kBatch = 16;
 constexpr int kNeighbours = 5;
 
 template <typename T>
@@ -236,10 +237,19 @@ void Step(benchmark::State& state, int type) {
   TimeSteps(state, model, *prefilled, [](const Sequence&) {});
 }
 
-void Register() {
-  benchmark::RegisterBenchmark("Step/plain", [](benchmark::State& state) { Step(state, 0); })
+// kBatch such sequences in one step.
+void BatchedStep(benchmark::State& state, int type) {
+  const Model& model = TheShared().model();
+  TimeStepsTogether(state, model, PrefilledApart(model, kBatch, kContext, Uses(type)));
+}
+
+void RegisterStep(const std::string& name, void (*step)(benchmark::State&, int), int type) {
+  benchmark::RegisterBenchmark(name.c_str(), [step, type](benchmark::State& state) { step(state, type); })
       ->UseRealTime()
       ->Unit(benchmark::kMillisecond);
+}
+
+void Register() {
   for (const int64_t n : {1'000, 10'000, 100'000, 1'000'000}) {
     const std::string size = "/tokens:" + std::to_string(n);
     benchmark::RegisterBenchmark(("Create" + size).c_str(),
@@ -254,11 +264,10 @@ void Register() {
     benchmark::RegisterBenchmark(("Search" + size).c_str(), Search)
         ->UseRealTime()
         ->Unit(benchmark::kMicrosecond);
-    for (const int type : {2, 3}) {
-      benchmark::RegisterBenchmark(("Step/type:" + std::to_string(type) + size).c_str(),
-                                   [type](benchmark::State& state) { Step(state, type); })
-          ->UseRealTime()
-          ->Unit(benchmark::kMillisecond);
+    for (const int type : {0, 2, 3}) {  // plain beside the others: a machine is not the same for minutes
+      const std::string kind = "/type:" + std::to_string(type) + size;
+      RegisterStep("Step" + kind, Step, type);
+      RegisterStep("BatchedStep" + kind, BatchedStep, type);
     }
     benchmark::RegisterBenchmark(("Append" + size).c_str(), Append)
         ->Iterations(8)

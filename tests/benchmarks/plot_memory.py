@@ -17,7 +17,10 @@ import matplotlib.pyplot as plt  # noqa: E402
 import report  # noqa: E402
 
 STORING = {"Create": "create", "Load": "load", "Append": "append 1,000 tokens"}
-USING = {"Search": "search of one key", "Step/type:2": "step, Type 2", "Step/type:3": "step, Type 3"}
+USING = {"Search": "search of one key",
+         "Step/type:0": "step, plain", "Step/type:2": "step, Type 2", "Step/type:3": "step, Type 3",
+         "BatchedStep/type:0": "step of 16, plain", "BatchedStep/type:2": "step of 16, Type 2",
+         "BatchedStep/type:3": "step of 16, Type 3"}
 
 
 def read(file):
@@ -47,7 +50,6 @@ def table(curves):
             rows.append(["recall@5"] + [f"{curves[curve][size]['recall']:.3f}" for size in sizes])
     for row in rows:
         print("| " + " | ".join(row) + " |")
-    print("plain step:", time_in_words(curves["Step/plain"][None]["seconds"]))
 
 
 def draw(curves, file):
@@ -58,7 +60,6 @@ def draw(curves, file):
             panel.plot(*zip(*points), marker="o", label=name)
         panel.set(xscale="log", yscale="log", xlabel="tokens in the memory", ylabel="seconds")
         panel.grid(alpha=0.3)
-    panels[1].axhline(curves["Step/plain"][None]["seconds"], color="grey", linestyle="--", label="plain step")
     for panel in panels:
         panel.legend()
     figure.savefig(file, metadata={"Date": None})

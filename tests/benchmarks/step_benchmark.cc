@@ -81,38 +81,20 @@ void Prefill(benchmark::State& state) {
   for (auto _ : state) Prefilled(static_cast<int>(state.range(0)), Mode::kCached, state.range(1));
 }
 
-// state.range(0) sequences like `prefilled` in one step.
-void StepTogether(benchmark::State& state, const Sequence& prefilled) {
-  std::vector<std::unique_ptr<Sequence>> sequences;
-  std::vector<Sequence*> batch;
-  int64_t steps = 0;
-  const int32_t token = 31;
-  for (auto _ : state) {
-    if (steps++ % kStepsPerFork == 0) {
-      state.PauseTiming();
-      sequences.clear();
-      batch.clear();
-      for (int64_t i = 0; i < state.range(0); ++i) {
-        sequences.push_back(StartSteps(*Shared().model, prefilled));
-        batch.push_back(sequences.back().get());
-      }
-      state.ResumeTiming();
-    }
-    for (Sequence* sequence : batch) sequence->Append({&token, 1});
-    if (absl::Status status = Shared().model->Step(batch); !status.ok()) state.SkipWithError("step failed");
-  }
-  state.SetItemsProcessed(state.iterations() * state.range(0));
-}
-
+// state.range(0) sequences of 128 tokens, each of its own prompt, in one step.
 void BatchedStep(benchmark::State& state) {
-  StepTogether(state, *Prefilled(128, Mode::kCached, state.range(1)));
+  const Model& model = *Shared().model;
+  TimeStepsTogether(state, model, PrefilledApart(model, state.range(0), 128, Uses(state.range(1))));
 }
 
 // state.range(1) tokens each, and a cache of numbers of state.range(2) bits.
 void CacheStep(benchmark::State& state) {
+  const Model& model = *Shared().model;
   const DataType cache = state.range(2) == 16 ? DataType::kF16 : DataType::kF32;
-  StepTogether(state,
-               *Prefilled(*Shared().model, static_cast<int>(state.range(1)), Mode::kCached, {}, cache));
+  std::vector<std::unique_ptr<Sequence>> prefilled;
+  prefilled.push_back(Prefilled(model, static_cast<int>(state.range(1)), Mode::kCached, {}, cache));
+  while (std::ssize(prefilled) < state.range(0)) prefilled.push_back(prefilled.front()->Fork());
+  TimeStepsTogether(state, model, prefilled);
 }
 
 // The floor that a plain step is held against: its matrix products by bare at::linear calls, one row.

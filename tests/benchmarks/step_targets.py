@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a memory costs a step, and exact mode against computing all anew: step_benchmark's figures against targets."""
+"""What a memory costs a step, and exact mode against computing all anew: the figures of step_benchmark, and of
+memory_benchmark for a memory of a million tokens, against targets."""
 import os
 import pathlib
 import statistics
@@ -12,6 +13,48 @@ FILTER = "ReadMemory|BatchedStep/sequences:(1|16)/|DecodeStep/exact/.*type:[23]|
 TYPES = {0: "plain", 2: "Type 2, layer 10", 3: "Type 3, layers 7 to 9"}
 MEMORY_TARGETS, EXACT_TARGETS = {2: 0.95, 3: 0.85}, {2: 4, 3: 2}
 BATCHES, CONTEXTS = (1, 16), (128, 512)
+MILLION = 1_000_000
+MILLION_FILTER, MILLION_TARGET = f"(Create|Step/type:[0-9])/tokens:{MILLION}($|/)", 0.7
+
+
+def run_benchmark(program, threads, *arguments):
+    """[(name, arguments, benchmark)]"""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "steps.json"
+        subprocess.run([program, f"--benchmark_out={out}", *arguments], check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+        with open(out) as file:
+            return report.read(file)
+
+
+class Million:
+    """Steps with a memory of a million tokens, which takes minutes and 10 GB in TMPDIR to make."""
+
+    def __init__(self, build, threads):
+        self.taken = {}
+        for name, arguments, benchmark in run_benchmark(
+                build / "benchmarks" / "memory_benchmark", threads, f"--benchmark_filter={MILLION_FILTER}",
+                "--benchmark_min_time=4"):
+            if name != "Create":
+                self.taken[16 if name == "BatchedStep" else 1, arguments["type"]] = benchmark["seconds"]
+
+    def against_plain(self, batch, kind):
+        return self.taken[batch, 0] / self.taken[batch, kind]
+
+    def table(self):
+        print(f"\n| cached mode, memory of {MILLION:,} tokens | batch | step, ms | speed against plain |\n"
+              "| --- | --- | --- | --- |")
+        for (batch, kind), seconds in sorted(self.taken.items(), key=lambda item: (item[0][1], item[0][0])):
+            print(f"| {TYPES[kind]} | {batch} | {1e3 * seconds:.1f} | {self.against_plain(batch, kind):.2f} |")
+
+    def targets(self):
+        for kind in MEMORY_TARGETS:
+            for batch in BATCHES:
+                yield (f"{TYPES[kind]}, {MILLION:,} tokens, batch {batch}, against plain",
+                       self.against_plain(batch, kind), MILLION_TARGET)
+
+    def json(self):
+        return [{"batch": batch, "type": kind, "seconds": seconds} for (batch, kind), seconds in self.taken.items()]
 
 
 class Steps:
@@ -19,14 +62,10 @@ class Steps:
 
     def __init__(self, build, repetitions, threads):
         self.taken, self.rows, self.bytes_per_second = {}, {}, []
-        with tempfile.TemporaryDirectory() as folder:
-            out = pathlib.Path(folder) / "steps.json"
-            subprocess.run([build / "benchmarks" / "step_benchmark", f"--benchmark_filter={FILTER}",
-                            f"--benchmark_repetitions={repetitions}", "--benchmark_enable_random_interleaving=true",
-                            "--benchmark_display_aggregates_only=true", f"--benchmark_out={out}"], check=True,
-                           stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
-            with open(out) as file:
-                self._read(report.read(file))
+        self._read(run_benchmark(
+            build / "benchmarks" / "step_benchmark", threads, f"--benchmark_filter={FILTER}",
+            f"--benchmark_repetitions={repetitions}", "--benchmark_enable_random_interleaving=true",
+            "--benchmark_display_aggregates_only=true"))
 
     def _read(self, benchmarks):
         for name, arguments, benchmark in benchmarks:

@@ -164,8 +164,13 @@ TEST(RowsTest, ExactModeHasTheBitsOfAFullPass) {
   }
 }
 
-TEST(ForkTest, AForkGoesItsOwnWay) {
-  const auto model = LoadTiny();
+class ForkTest : public testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, ForkTest, testing::ValuesIn(TestDevices()), NameOfDevice);
+
+TEST_P(ForkTest, AForkGoesItsOwnWay) {
+  MTM_SKIP_WITHOUT_DEVICE(GetParam());
+  const auto model = LoadTiny(WeightType::kF32, GetParam());
   TestMemories memories(*model);
   std::mt19937_64 random(RandomSeed(4));
   const std::vector<std::shared_ptr<const Memory>> pool = {memories.Make(RandomTokens(random, 25, *model))};
@@ -174,7 +179,7 @@ TEST(ForkTest, AForkGoesItsOwnWay) {
     const SequenceOptions options{.mode = mode,
                                   .uses = RandomUses(random, pool, 4),
                                   .capacity = mode == Mode::kExact && i % 4 == 0 ? 14 : 48,
-                                  .cache = RandomCache(random),
+                                  .cache = GetParam() == "cpu" ? RandomCache(random) : DataType::kF32,
                                   .trace = i % 3 == 0};
     SCOPED_TRACE(absl::StrCat("case ", i, " ", Describe(options.uses)));
     const Tokens prompt = RandomTokens(random, 12, *model);
@@ -210,7 +215,7 @@ TEST(ForkTest, AForkGoesItsOwnWay) {
 }
 
 // Samples of one prompt: their steps share a batch, and what they share of their caches must not be written.
-TEST(ForkTest, ForksStepTogether) {
+TEST(ForksTest, ForksStepTogether) {
   const auto model = LoadTiny();
   TestMemories memories(*model);
   std::mt19937_64 random(RandomSeed(5));
@@ -245,7 +250,7 @@ TEST(ForkTest, ForksStepTogether) {
   }
 }
 
-TEST(ForkTest, AForkOutlivesItsOrigin) {
+TEST(ForksTest, AForkOutlivesItsOrigin) {
   const auto model = LoadTiny();
   const Tokens prompt = {5, 6, 7};
   auto origin = std::make_unique<Sequence>(*model, SequenceOptions{.capacity = 48});
@@ -255,7 +260,7 @@ TEST(ForkTest, AForkOutlivesItsOrigin) {
   EXPECT_EQ(Feed(*model, *fork, {8}), RunAlone(*model, {{.capacity = 48}, 0, {prompt, {8}}})[1]);
 }
 
-TEST(ForkTest, PendingTokensGoWithTheFork) {
+TEST(ForksTest, PendingTokensGoWithTheFork) {
   const auto model = LoadTiny();
   Sequence origin(*model, {.capacity = 48});
   origin.Append(Tokens{1, 2, 3});

@@ -3,6 +3,8 @@
 // single numbers; here every step of the incremental computation meets a full one.
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -39,7 +41,7 @@ Tokens LastOf(const Tokens& tokens, int n) {
   return {tokens.end() - std::min<ptrdiff_t>(n, std::ssize(tokens)), tokens.end()};
 }
 
-class MethodTest : public testing::Test {
+class MethodTest : public testing::TestWithParam<std::string> {
  protected:
   struct Case {
     SequenceOptions options;
@@ -47,10 +49,13 @@ class MethodTest : public testing::Test {
     int n_steps;
   };
 
-  MethodTest() {
+  void SetUp() override {
+    MTM_SKIP_WITHOUT_DEVICE(GetParam());
+    model_ = LoadTiny(WeightType::kF32, GetParam());
     // One longer than the context, one shorter than most k.
     std::mt19937_64 random(1);
-    for (const int n : {30, 70, 2}) pool_.push_back(memories_.Make(RandomTokens(random, n, *model_)));
+    memories_.emplace(*model_);
+    for (const int n : {30, 70, 2}) pool_.push_back(memories_->Make(RandomTokens(random, n, *model_)));
   }
 
   Case RandomCase(std::mt19937_64& random, Mode mode) {
@@ -113,21 +118,23 @@ class MethodTest : public testing::Test {
     EXPECT_LE(n_ended, n_cases / 4);
   }
 
-  const std::unique_ptr<Model> model_ = LoadTiny();
+  std::unique_ptr<Model> model_;
   const ReferenceModel reference_{TinyFolder()};
-  TestMemories memories_{*model_};
+  std::optional<TestMemories> memories_;
   std::vector<std::shared_ptr<const Memory>> pool_;
   double max_difference_ = 0, max_from_fresh_ = 0;
 };
 
-TEST_F(MethodTest, ExactModeIsAFullPassAtEveryStep) { RunCases(Mode::kExact, 100, RandomSeed(1000)); }
+INSTANTIATE_TEST_SUITE_P(Devices, MethodTest, testing::ValuesIn(TestDevices()), NameOfDevice);
 
-TEST_F(MethodTest, CachedModeRunsOneRowInEveryLayer) { RunCases(Mode::kCached, 100, RandomSeed(2000)); }
+TEST_P(MethodTest, ExactModeIsAFullPassAtEveryStep) { RunCases(Mode::kExact, 100, RandomSeed(1000)); }
 
-TEST_F(MethodTest, AMemorysRowsAreThoseOfAPlainPass) {
+TEST_P(MethodTest, CachedModeRunsOneRowInEveryLayer) { RunCases(Mode::kCached, 100, RandomSeed(2000)); }
+
+TEST_P(MethodTest, AMemorysRowsAreThoseOfAPlainPass) {
   std::mt19937_64 random(3);
   const Tokens tokens = RandomTokens(random, 60, *model_);
-  const auto memory = memories_.Make(tokens);
+  const auto memory = memories_->Make(tokens);
   // Windows of the dropped token and 47 more.
   Sequence first(*model_, {.capacity = 48}), second(*model_, {.capacity = 48});
   Tokens window = {0};

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/model/model_fixture.h"
 
+#include <cstdlib>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
 #include "server/generation/make_memory.h"
 #include "server/model/threads.h"
@@ -28,9 +30,18 @@ T OrDie(absl::StatusOr<T> value) {
 
 std::filesystem::path TinyFolder() { return std::filesystem::path(MTM_TESTDATA) / "golden" / "tiny"; }
 
-std::unique_ptr<Model> LoadTiny(WeightType weights) {
+std::unique_ptr<Model> LoadTiny(WeightType weights, const std::string& device) {
   SetModelThreads(1);  // with so small a model, threads only wait for each other
-  return OrDie(Model::Load(TinyFolder(), "cpu", weights));
+  return OrDie(Model::Load(TinyFolder(), device, weights));
+}
+
+std::vector<std::string> TestDevices() {
+  const char* const named = std::getenv("MTM_TEST_DEVICE");
+  return {"cpu", "torch", named == nullptr ? "none" : named};
+}
+
+std::string NameOfDevice(const testing::TestParamInfo<std::string>& test) {
+  return absl::StrReplaceAll(test.param, {{":", "_"}});
 }
 
 std::unique_ptr<Model> RandomModel(const ModelConfig& config, uint64_t seed) {

@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <memory>
 #include <random>
+#include <string>
 #include <vector>
 
+#include "gtest/gtest.h"
 #include "memory_store/memory_store.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
@@ -20,7 +22,15 @@ using Logits = std::vector<float>;
 
 // The golden model of 4 layers, 4 heads of 8 and 48 positions: its attention is far from uniform.
 std::filesystem::path TinyFolder();
-std::unique_ptr<Model> LoadTiny(WeightType weights = WeightType::kF32);
+std::unique_ptr<Model> LoadTiny(WeightType weights = WeightType::kF32, const std::string& device = "cpu");
+
+// Parameters of a test that runs on every device: the CPU's own kernels, what a GPU runs, and the device that
+// MTM_TEST_DEVICE names, without which the last is skipped.
+std::vector<std::string> TestDevices();
+std::string NameOfDevice(const testing::TestParamInfo<std::string>& test);
+// Skips the rest of the test where `device` is "none".
+#define MTM_SKIP_WITHOUT_DEVICE(device) \
+  if ((device) == "none") GTEST_SKIP() << "MTM_TEST_DEVICE names no device"
 
 std::unique_ptr<Model> RandomModel(const ModelConfig& config, uint64_t seed = 1);
 

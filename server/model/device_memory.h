@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to server/model: includes LibTorch.
+#ifndef MTM_SERVER_MODEL_DEVICE_MEMORY_H_
+#define MTM_SERVER_MODEL_DEVICE_MEMORY_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "memory_store/memory.h"
+#include "server/model/memory_use.h"
+
+namespace mtm {
+
+// What a memory stores in one layer, on a device.
+struct StoredLayer {
+  at::Tensor keys, values;  // [n_head, n, head_dim], of the memory's type
+  at::Tensor squares;       // [n_head, n]: the keys' squared lengths, float32
+
+  StoredLayer(const Memory& memory, int layer, c10::Device device);
+};
+
+// Stored layers on a device, shared by the sequences that use them and kept for later ones, the least
+// recently used first to go: kMaxLayers of them, fewer where the device's memory is short. Used by one thread
+// at a time.
+class StoredLayers {
+ public:
+  explicit StoredLayers(c10::Device device) : device_(device) {}
+
+  // Throws as LibTorch does.
+  std::shared_ptr<const StoredLayer> Get(const Memory& memory, int layer);
+
+ private:
+  static constexpr size_t kMaxLayers = 256;
+  struct Entry {
+    std::string digest;  // of the memory
+    int layer;
+    std::shared_ptr<const StoredLayer> stored;
+  };
+
+  const c10::Device device_;
+  std::list<Entry> entries_;  // the last used in front
+};
+
+// What MemoryLayer is, in LibTorch's operations on the cache's device. A tokens-head is looked up when its
+// row is run, whether it will be selected or not: what is selected stays on the device, and no step waits for
+// it. The nearest keys are candidates of a float32 product, ranked by their distances in double: with more
+// than kExtraCandidates that are nearer than float32 tells apart, one of them may be missed.
+class DeviceMemoryLayer {
+ public:
+  // `layer` from 1; `use_index` is the use's place in its sequence.
+  DeviceMemoryLayer(const MemoryUse& use, int use_index, int layer, std::shared_ptr<const StoredLayer> stored,
+                    int capacity, bool trace);
+
+  // Queries, keys and values of positions [first, n): new, or recomputed because their input changed. Looks
+  // them up. [n_head, n - first, head_dim]
+  void SetRows(int first, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
+
+  // Selects by the newest position's attention s [n_head, n] and brings V' up to date; value: the cache.
+  void Select(const at::Tensor& attention, const at::Tensor& value);
+  // The first position whose V' that changed, n where none did. Waits for the device.
+  int FirstChanged() const;
+
+  const at::Tensor& queries() const { return query_; }       // [n_head, capacity, head_dim]
+  const at::Tensor& mixed_values() const { return mixed_; }  // V', [n_head, capacity, head_dim]
+  at::Tensor n_selected() const { return selected_.sum(); }  // a number, on the device
+  int64_t n_tokens_heads() const { return selected_.numel(); }
+
+  // Appends an entry for each selected tokens-head. Waits for the device.
+  void AppendTrace(std::vector<TraceEntry>& trace) const;
+
+  // A copy shares its tensors with the original until this is called on both.
+  void Unshare();
+
+ private:
+  // Rows of all heads, few enough that their distances to a part of the memory fit; [n_head, count,
+  // head_dim].
+  void LookUp(int first, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
+  // [n_head, count, k] of the nearest: positions in the memory, and exact distances as float32.
+  std::pair<at::Tensor, at::Tensor> Nearest(const at::Tensor& key) const;
+  // Rows of [n_head, n, head_dim] at positions [n_head, count, m], as double: [n_head, count, m, head_dim].
+  at::Tensor Gather(const at::Tensor& rows, const at::Tensor& positions) const;
+  at::Tensor SelectTokensHeads(const at::Tensor& attention) const;
+
+  std::shared_ptr<const StoredLayer> stored_;
+  MemoryParameters parameters_;
+  int use_index_, layer_;
+  int64_t n_head_, n_stored_, head_dim_, k_;
+  bool trace_;
+
+  at::Tensor query_;         // [n_head, capacity, head_dim]
+  at::Tensor mixed_;         // [n_head, capacity, head_dim]: V'
+  at::Tensor mixes_;         // [n_head, capacity, head_dim]: of all rows
+  at::Tensor selected_;      // [n_head, n], bool: of the last Select
+  at::Tensor was_selected_;  // [n_head, capacity], bool: in mixed_
+  at::Tensor changed_;       // [n], bool: by the last Select, in some head
+  // Of all rows, for the trace: [n_head, capacity, k]; weights with the own one in front, 0 where it does not
+  // compete.
+  at::Tensor positions_, distances_, weights_, attention_;
+};
+
+}  // namespace mtm
+
+#endif  // MTM_SERVER_MODEL_DEVICE_MEMORY_H_

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// On the CPU, against the memory's own search and the equations of mix.cc.
+#include "server/model/device_memory.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "memory_store/memory_store.h"
+#include "server/model/mix.h"
+#include "tests/model/random_seed.h"
+#include "tests/support/model_folder.h"
+
+namespace mtm {
+namespace {
+
+using at::Tensor;
+
+constexpr int kHeads = 2, kDim = 8, kRows = 5, kLayer = 3;
+
+std::vector<float> Random(size_t n, std::mt19937_64& random) {
+  std::normal_distribution<float> normal;
+  std::vector<float> numbers(n);
+  for (float& x : numbers) x = normal(random);
+  return numbers;
+}
+
+class DeviceMemoryTest : public testing::TestWithParam<DataType> {
+ protected:
+  std::shared_ptr<const Memory> Make(const std::string& name, int64_t n) {
+    const MemorySpec spec{.model_fingerprint = std::string(64, '0'),
+                          .layers = {kLayer},
+                          .n_head = kHeads,
+                          .head_dim = kDim,
+                          .dtype = GetParam()};
+    auto writer = store_->Create(name, spec, {{.n_tokens = n, .source = ""}}).value();
+    EXPECT_TRUE(writer->BeginWindow(std::vector<int32_t>(static_cast<size_t>(n))).ok());
+    for (int head = 0; head < kHeads; ++head) {
+      std::vector<float> keys = Random(static_cast<size_t>(n) * kDim, random_);
+      if (n > 3) std::copy_n(keys.begin(), kDim, keys.end() - kDim);  // an exact tie
+      EXPECT_TRUE(writer->Write(kLayer, head, keys, Random(static_cast<size_t>(n) * kDim, random_)).ok());
+    }
+    return writer->Commit().value();
+  }
+
+  Tensor RandomRows() {
+    return at::tensor(Random(kHeads * kRows * kDim, random_)).view({kHeads, kRows, kDim});
+  }
+
+  std::mt19937_64 random_{RandomSeed(11)};
+  TemporaryFolder folder_;
+  // No index: what is found is exact.
+  std::unique_ptr<MemoryStore> store_ =
+      MemoryStore::Open(folder_.path(), {.index = {.min_tokens = int64_t{1} << 40}}).value();
+};
+
+INSTANTIATE_TEST_SUITE_P(DataTypes, DeviceMemoryTest, testing::Values(DataType::kF32, DataType::kF16),
+                         [](const auto& test) { return NameOf(test.param); });
+
+TEST_P(DeviceMemoryTest, FindsAndMixesWhatTheMemoryAndTheEquationsDo) {
+  const c10::InferenceMode inference;
+  int part = 0;
+  for (const int64_t n : {1, 4, 300, 70'000}) {  // the last in two parts
+    const auto memory = Make("memory" + std::to_string(part++), n);
+    const auto stored = std::make_shared<const StoredLayer>(*memory, kLayer, c10::Device("cpu"));
+    for (const Method method : {Method::kType1, Method::kType2, Method::kType3}) {
+      const MemoryParameters parameters{
+          .method = method, .k = 5, .memory_fraction = 1e9, .bookkeeping_fraction = 0, .score_scale = 0.7};
+      DeviceMemoryLayer layer({memory, {kLayer}, parameters}, 0, kLayer, stored, kRows, /*trace=*/true);
+      const Tensor q = RandomRows(), k = RandomRows(), v = RandomRows();
+      layer.SetRows(0, q, k, v);
+      layer.Select(at::full({kHeads, kRows}, 1.0 / kRows), v);
+      EXPECT_EQ(layer.FirstChanged(), 0);
+      EXPECT_EQ(layer.n_selected().item<int64_t>(), kHeads * kRows);
+      std::vector<TraceEntry> trace;
+      layer.AppendTrace(trace);
+      ASSERT_EQ(trace.size(), static_cast<size_t>(kHeads * kRows));
+      for (const TraceEntry& entry : trace) {
+        const auto row = [&](const Tensor& rows) {
+          return std::span<const float>(rows[entry.head][entry.position].const_data_ptr<float>(), kDim);
+        };
+        const std::vector<Neighbour> near = memory->Search(kLayer, entry.head, row(k), parameters.k);
+        ASSERT_EQ(entry.neighbours, near) << n << " " << entry.head << " " << entry.position;
+        std::vector<float> keys(near.size() * kDim), values(near.size() * kDim), mixed(kDim);
+        memory->Gather(kLayer, entry.head, near, keys, values);
+        const Mix mix = RankAndMix(parameters, {row(q), row(k), row(v)}, keys, values, mixed);
+        EXPECT_NEAR(entry.own_weight, mix.own_weight, 1e-6);
+        for (size_t i = 0; i < near.size(); ++i) EXPECT_NEAR(entry.weights[i], mix.weights[i], 1e-6);
+        for (size_t i = 0; i < kDim; ++i) EXPECT_NEAR(row(layer.mixed_values())[i], mixed[i], 1e-6);
+      }
+    }
+  }
+}
+
+TEST_P(DeviceMemoryTest, WhatIsKeptForOthersIsTheSameAndFoundByItsContent) {
+  const c10::InferenceMode inference;
+  const auto one = Make("one", 20), other = Make("other", 20);
+  StoredLayers layers(c10::Device("cpu"));
+  const auto stored = layers.Get(*one, kLayer);
+  EXPECT_EQ(layers.Get(*store_->Get("one").value(), kLayer), stored);
+  EXPECT_NE(layers.Get(*other, kLayer), stored);
+}
+
+}  // namespace
+}  // namespace mtm
