@@ -120,8 +120,9 @@ class Mtm:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.load_seconds = json.loads(self.process.stdout.readline())["load_seconds"]
 
-    def run(self, prompts):
-        self.process.stdin.write(json.dumps({"prompts": prompts, "max_tokens": NEW}) + "\n")
+    def run(self, prompts, kind=0):
+        """`kind`: the type of a memory that each uses; 0: none."""
+        self.process.stdin.write(json.dumps({"prompts": prompts, "max_tokens": NEW, "type": kind}) + "\n")
         self.process.stdin.flush()
         result = json.loads(self.process.stdout.readline())
         return result["seconds"], result["tokens"]
@@ -193,7 +194,7 @@ def table(results):
                   f"{100 * ours['equal']:.0f} % |")
 
 
-def targets(results, steps, million, model):
+def targets(results, generations, steps, million, model):
     """(name, value, at least)"""
     def ratio(weights, batch, against):
         return (results["mtm", weights, batch]["tokens_per_second"] /
@@ -207,6 +208,7 @@ def targets(results, steps, million, model):
     read = (model / "model.safetensors").stat().st_size / 2  # of float32; the head's matrix is that of the embedding
     yield ("fp16, batch 1, share of the bandwidth", results["mtm", "fp16", 1]["tokens_per_second"] * read /
            steps.bandwidth(), BANDWIDTH_SHARE)
+    yield from generations.targets()
     yield from steps.targets()
     if million:
         yield from million.targets()
@@ -261,21 +263,31 @@ def main():
             for contender in contenders:
                 contender.close()
         table(results)
+        generations = with_memories(options, model)
+        generations.table()
         steps = step_targets.Steps(options.build, options.rounds, options.threads)
         steps.table()
         million = step_targets.Million(options.build, options.threads) if options.million else None
         if million:
             million.table()
         overhead = through_the_server(options, model)
-        is_met = judge(targets(results, steps, million, model), [server_overhead.target(overhead)])
+        is_met = judge(targets(results, generations, steps, million, model), [server_overhead.target(overhead)])
     if options.json:
         options.json.write_text(json.dumps(
             {"against_ctranslate2": [{"name": key[0], "weights": key[1], "batch": key[2], **result}
                                      for key, result in results.items()],
-             **steps.json(), "million": million.json() if million else None, "server": overhead}))
+             "generations": generations.json(), **steps.json(), "million": million.json() if million else None, "server": overhead}))
     if options.plot:
         plot(results, options.plot)
     sys.exit(0 if is_met else 1)
+
+
+def with_memories(options, model):
+    mtm = Mtm(options, model, "fp32")
+    try:
+        return step_targets.Generations(mtm, prompts_of, NEW, options.rounds)
+    finally:
+        mtm.close()
 
 
 def through_the_server(options, model):

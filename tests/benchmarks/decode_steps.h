@@ -10,39 +10,13 @@
 #include <memory>
 #include <vector>
 
-#include "server/model/memory_use.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
+#include "tests/benchmarks/memory_settings.h"
 
 namespace mtm {
 
 inline constexpr int kStepsPerFork = 16;
-
-// Random weights have no attention sink and attend almost evenly, so the paper's bounds would select nothing
-// (BF 0.9) or everything (MF 5). How much is selected is fixed instead.
-
-// The recall settings: position 0 in all heads; the paper has 5 of 12.
-inline constexpr MemoryParameters kRecallSettings = {.method = Method::kType2,
-                                                     .k = 5,
-                                                     .memory_fraction = 0,
-                                                     .bookkeeping_fraction = 0,
-                                                     .score_scale = 1000,
-                                                     .residual_fraction = 0.1};
-
-// The sentiment settings: a tenth of the tokens-heads, the paper's upper end.
-inline constexpr MemoryParameters kSentimentSettings = {.method = Method::kType3,
-                                                        .k = 5,
-                                                        .memory_fraction = 5,
-                                                        .bookkeeping_fraction = 0.9,
-                                                        .score_scale = 0.01,
-                                                        .residual_fraction = 0.33,
-                                                        .head_fraction = 0.1};
-
-inline std::vector<int32_t> SomeTokens(int n, int seed) {
-  std::vector<int32_t> tokens(static_cast<size_t>(n));
-  for (int i = 0; i < n; ++i) tokens[static_cast<size_t>(i)] = (i * 7919 + seed * 104729 + 17) % 50000;
-  return tokens;
-}
 
 inline void RunStep(const Model& model, Sequence& sequence) {
   Sequence* const batch[] = {&sequence};

@@ -3,7 +3,12 @@
 //   generate_benchmark FOLDER fp32|fp16|int8 THREADS
 //   < {"prompts":[[1,2],[3,4]],"max_tokens":128}
 //   > {"seconds":1.5,"tokens":[[...],[...]]}
+// With "type":2 or 3 beside the prompts each request uses a memory of 1,000 tokens as memory_settings.h has it.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -12,9 +17,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/time/clock.h"
+#include "memory_store/memory_store.h"
 #include "nlohmann/json.hpp"
 #include "server/generation/engine.h"
+#include "server/generation/make_memory.h"
 #include "server/model/threads.h"
+#include "tests/benchmarks/memory_settings.h"
 
 namespace mtm {
 namespace {
@@ -41,14 +49,51 @@ class Recorder : public GenerationSink {
   absl::Status status_;
 };
 
-Json Run(Engine& engine, const Json& task) {
+// A memory of tokens without meaning, made when it is first asked for.
+class Memories {
+ public:
+  explicit Memories(const Model& model) : model_(model) {
+    std::string pattern = (std::filesystem::temp_directory_path() / "generate_benchmark.XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+    store_ = MemoryStore::Open(folder_).value();
+  }
+  ~Memories() {
+    memory_.reset();
+    store_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  Memories(const Memories&) = delete;
+  Memories& operator=(const Memories&) = delete;
+
+  std::vector<MemoryUse> Uses(int type) {
+    if (type == 0) return {};
+    if (memory_ == nullptr) {
+      memory_ =
+          MakeMemory(
+              model_, *store_,
+              {.name = "memory", .leading = {198}, .tokens = SomeTokens(1000, 1), .layers = {7, 8, 9, 10}})
+              .value();
+    }
+    if (type == 2) return {{memory_, {10}, kRecallSettings}};
+    return {{memory_, {7, 8, 9}, kSentimentSettings}};
+  }
+
+ private:
+  const Model& model_;
+  std::filesystem::path folder_;
+  std::unique_ptr<MemoryStore> store_;
+  std::shared_ptr<const Memory> memory_;
+};
+
+Json Run(Engine& engine, Memories& memories, const Json& task) {
   const auto prompts = task["prompts"].get<std::vector<std::vector<int32_t>>>();
+  const std::vector<MemoryUse> uses = memories.Uses(task.value("type", 0));
   absl::BlockingCounter running(static_cast<int>(prompts.size()));
   std::vector<std::shared_ptr<Recorder>> recorders;
   const absl::Time start = absl::Now();
   for (const std::vector<int32_t>& prompt : prompts) {
     recorders.push_back(std::make_shared<Recorder>(running));
-    engine.Generate({.context = {.prompt = prompt},
+    engine.Generate({.context = {.prompt = prompt, .uses = uses},
                      .max_tokens = task["max_tokens"],
                      .sampling = {.temperature = 0},
                      .ignore_end_of_text = true},
@@ -83,7 +128,8 @@ int main(int argc, char** argv) {
   }
   std::cout << mtm::Json{{"load_seconds", absl::ToDoubleSeconds(absl::Now() - start)}} << std::endl;
   mtm::Engine engine(**model, nullptr, {.max_prompt_cache_bytes = 0});  // each round runs the same prompts
+  mtm::Memories memories(**model);
   for (std::string line; std::getline(std::cin, line);) {
-    std::cout << mtm::Run(engine, mtm::Json::parse(line)) << std::endl;
+    std::cout << mtm::Run(engine, memories, mtm::Json::parse(line)) << std::endl;
   }
 }

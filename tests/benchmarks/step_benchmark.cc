@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steps of a GPT-2 124M shape with random weights, plain and with a memory of 1,000 tokens: Type 2 with the
-// recall settings in layer 10, Type 3 with the sentiment settings in layers 7 to 9, as decode_steps.h has
+// recall settings in layer 10, Type 3 with the sentiment settings in layers 7 to 9, as memory_settings.h has
 // them. Prefill is also what a step of exact mode costs that computes everything anew. plot_steps.py draws
 // it. In exact mode which 10 % of the tokens-heads it is changes from step to step at all positions: the
 // worst case for what it can keep.

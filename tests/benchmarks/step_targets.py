@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a memory costs a step, and exact mode against computing all anew: the figures of step_benchmark, and of
-memory_benchmark for a memory of a million tokens, against targets."""
+"""What a memory costs, and exact mode against computing all anew, against targets: whole generations in the engine;
+single steps of step_benchmark, and of memory_benchmark for a memory of a million tokens."""
 import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 
 import report
@@ -25,6 +26,42 @@ def run_benchmark(program, threads, *arguments):
                        env={**os.environ, "OMP_NUM_THREADS": str(threads)})
         with open(out) as file:
             return report.read(file)
+
+
+class Generations:
+    """Tokens a second of `mtm`, a contender of compare.py, by batch and type: what is looked up is kept, so that the steps
+    right behind a prompt, which Steps has, take more than those that follow."""
+
+    def __init__(self, mtm, prompts_of, new, rounds):
+        self.taken = {}
+        for kind in TYPES:
+            mtm.run(prompts_of(1), kind)
+        for number in range(rounds):
+            print(f"\rmemories, round {number + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
+            for batch in BATCHES:
+                for kind in TYPES:
+                    self.taken.setdefault((batch, kind), []).append(mtm.run(prompts_of(batch), kind)[0])
+        print(file=sys.stderr)
+        self.speed = {key: key[0] * new / statistics.median(times) for key, times in self.taken.items()}
+
+    def against_plain(self, batch, kind):
+        return self.speed[batch, kind] / self.speed[batch, 0]
+
+    def table(self):
+        print("\n| generations, memory of 1,000 tokens | batch | tokens/s | speed against plain |\n"
+              "| --- | --- | --- | --- |")
+        for kind, name in TYPES.items():
+            for batch in BATCHES:
+                print(f"| {name} | {batch} | {self.speed[batch, kind]:.0f} | {self.against_plain(batch, kind):.2f} |")
+
+    def targets(self):
+        """(name, value, at least)"""
+        for kind, least in MEMORY_TARGETS.items():
+            for batch in BATCHES:
+                yield f"{TYPES[kind]}, batch {batch}, against plain", self.against_plain(batch, kind), least
+
+    def json(self):
+        return [{"batch": batch, "type": kind, "seconds": times} for (batch, kind), times in self.taken.items()]
 
 
 class Million:
@@ -90,7 +127,7 @@ class Steps:
         return self.seconds("Prefill", context, kind) / self.seconds("DecodeStep/exact", context, kind)
 
     def table(self):
-        print("\n| cached mode, memory of 1,000 tokens | batch | step, ms | speed against plain |\n"
+        print("\n| steps right behind a prompt of 128, memory of 1,000 tokens | batch | step, ms | speed against plain |\n"
               "| --- | --- | --- | --- |")
         for kind, name in TYPES.items():
             for batch in BATCHES:
@@ -107,9 +144,6 @@ class Steps:
 
     def targets(self):
         """(name, value, at least)"""
-        for kind, least in MEMORY_TARGETS.items():
-            for batch in BATCHES:
-                yield f"{TYPES[kind]}, batch {batch}, against plain", self.against_plain(batch, kind), least
         for kind, least in EXACT_TARGETS.items():
             for context in CONTEXTS:
                 yield (f"exact mode, {TYPES[kind]}, context {context}, against all anew",
