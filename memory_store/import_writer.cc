@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<ImportWriter>> MemoryStore::Import(const std::str
   StoredMemory planned;
   planned.versions.push_back({.digest = digest, .size_bytes = total_bytes});
   const Manifest next = WithMemory(*manifest, name, std::make_shared<const StoredMemory>(planned), "");
-  if (absl::Status status = CheckQuota(impl_->options(), name, *manifest, next); !status.ok()) return status;
+  if (absl::Status status = CheckQuota(impl_->quotas(), name, *manifest, next); !status.ok()) return status;
 
   if (!impl_->BeginImport(digest)) {
     return absl::FailedPreconditionError(absl::StrCat("version ", digest, " is being imported already"));

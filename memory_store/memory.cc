@@ -44,6 +44,8 @@ const char* NameOf(WeightType type) {
       return "fp16";
     case WeightType::kInt8:
       return "int8";
+    case WeightType::kBF16:
+      return "bf16";
   }
   return "";
 }

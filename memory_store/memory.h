@@ -29,9 +29,10 @@ enum class WeightType {
   kF32,
   kF16,   // rounded to nearest; products and sums in float32
   kInt8,  // 127 levels a side, scaled by output; the input of a product in 8 bits too, scaled by row
+  kBF16,  // bfloat16; the input of a product and what comes out of it too
 };
 
-// fp32, fp16 or int8: in settings, flags and messages.
+// fp32, fp16, int8 or bf16: in settings, flags and messages.
 const char* NameOf(WeightType type);
 
 // What all versions of a memory have in common. Part of the digest.

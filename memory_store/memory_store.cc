@@ -64,6 +64,8 @@ std::shared_ptr<void> MemoryStore::Listen(std::function<void()> listener) {
   return impl_->listeners().Add(std::move(listener));
 }
 
+void MemoryStore::SetQuotas(Quotas quotas) { impl_->SetQuotas(std::move(quotas)); }
+
 int64_t MemoryStore::resident_bytes() const { return impl_->cache().resident_bytes(); }
 
 std::optional<WriteResult> MemoryStore::FindWrite(const std::string& request_id) const {

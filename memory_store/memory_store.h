@@ -40,6 +40,11 @@ struct NamespaceQuota {
   int64_t max_bytes = std::numeric_limits<int64_t>::max();   // segments that two share count for each
 };
 
+struct Quotas {
+  NamespaceQuota others;  // of namespaces without an entry of their own
+  std::map<std::string, NamespaceQuota> of;
+};
+
 struct StoreOptions {
   // Takes no lock and changes nothing; looks for changes of another process every `poll_interval`.
   bool read_only = false;
@@ -56,9 +61,7 @@ struct StoreOptions {
   // Bytes a second read in the background to compare them with their checksums and digests; 0: none.
   int64_t scrub_bytes_per_second = 0;
 
-  // For namespaces without an entry of their own.
-  NamespaceQuota default_quota;
-  std::map<std::string, NamespaceQuota> quotas;
+  Quotas quotas;
 };
 
 enum class MemoryState { kOnDisk, kResident, kQuarantined };
@@ -177,12 +180,14 @@ class MemoryStore {
   // name, or no such version, with the digests that are kept.
 
   // Loads the version where it is not resident: reads it once, which takes a second for each GB or so.
-  // DATA_LOSS: damaged, with the reason; FAILED_PRECONDITION: a file of a newer format; RESOURCE_EXHAUSTED:
-  // it does not fit beside what is in use, or the system has no memory or descriptors left.
+  // DATA_LOSS: damaged, with the reason; FAILED_PRECONDITION: a file of a newer format, or larger than
+  // max_resident_bytes; RESOURCE_EXHAUSTED: it does not fit beside what is in use, or the system has no
+  // memory or descriptors left.
   absl::StatusOr<std::shared_ptr<const Memory>> Get(std::string_view reference);
   // Whether Get would have to read files.
   bool WouldLoad(std::string_view reference) const;
-  // Lets go of the segments of all its versions; another memory that shares one loads it again when it is used.
+  // Lets go of the segments of all its versions; another memory that shares one loads it again when it is
+  // used.
   absl::Status Unload(const std::string& name);
 
   std::shared_ptr<const Catalog> catalog() const;
@@ -193,6 +198,9 @@ class MemoryStore {
 
   // Bytes of segments that are mapped.
   int64_t resident_bytes() const;
+
+  // From here on instead of StoreOptions'. What is there already may stay and shrink.
+  void SetQuotas(Quotas quotas);
 
   // The result of the write with this id, if it is remembered.
   std::optional<WriteResult> FindWrite(const std::string& request_id) const;

@@ -64,7 +64,7 @@ absl::StatusOr<std::unique_ptr<MemoryWriter>> MemoryStore::Impl::BeginVersion(
   const auto planned = std::make_shared<const StoredMemory>(
       WithVersion(*std::move(before), Plan(draft.segments, spec, windows), {}, options_.max_versions));
   const Manifest next = WithMemory(*manifest, draft.name, planned, "");
-  if (absl::Status status = CheckQuota(options_, draft.name, *manifest, next); !status.ok()) return status;
+  if (absl::Status status = CheckQuota(quotas(), draft.name, *manifest, next); !status.ok()) return status;
   return std::unique_ptr<MemoryWriter>(new MemoryWriter(
       std::make_unique<MemoryWriter::Impl>(MemoryWriter::Impl{.store = shared_from_this(),
                                                               .draft = std::move(draft),

@@ -40,11 +40,11 @@ absl::Status Check(const std::string& name_space, const char* what, int64_t befo
 
 }  // namespace
 
-absl::Status CheckQuota(const StoreOptions& options, std::string_view name, const Manifest& before,
+absl::Status CheckQuota(const Quotas& quotas, std::string_view name, const Manifest& before,
                         const Manifest& after) {
   const std::string name_space(NamespaceOf(name));
-  const auto own = options.quotas.find(name_space);
-  const NamespaceQuota& quota = own == options.quotas.end() ? options.default_quota : own->second;
+  const auto own = quotas.of.find(name_space);
+  const NamespaceQuota& quota = own == quotas.of.end() ? quotas.others : own->second;
   const Usage old_usage = UsageOf(name_space, before), usage = UsageOf(name_space, after);
   absl::Status status = Check(name_space, "memories", old_usage.memories, usage.memories, quota.max_memories);
   if (status.ok()) status = Check(name_space, "tokens", old_usage.tokens, usage.tokens, quota.max_tokens);

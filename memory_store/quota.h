@@ -12,7 +12,7 @@ namespace mtm {
 
 // RESOURCE_EXHAUSTED where the namespace of `name` has more in `after` than its quota allows, and more than
 // in `before`: what was there when a quota was lowered may stay and shrink.
-absl::Status CheckQuota(const StoreOptions& options, std::string_view name, const Manifest& before,
+absl::Status CheckQuota(const Quotas& quotas, std::string_view name, const Manifest& before,
                         const Manifest& after);
 
 }  // namespace mtm

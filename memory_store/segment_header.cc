@@ -28,11 +28,11 @@ absl::StatusOr<WeightType> DecodeWeightType(const Json& header) {
   if (!header.contains("weights")) return WeightType::kF32;
   const absl::StatusOr<std::string> name = StringField(header, "weights");
   if (!name.ok()) return name.status();
-  for (const WeightType type : {WeightType::kF16, WeightType::kInt8}) {
+  for (const WeightType type : {WeightType::kF16, WeightType::kInt8, WeightType::kBF16}) {
     if (*name == NameOf(type)) return type;
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("its model's weights were ", ShownField(*name), "; this reader knows fp16 and int8"));
+  return absl::FailedPreconditionError(absl::StrCat("its model's weights were ", ShownField(*name),
+                                                    "; this reader knows fp16, int8 and bf16"));
 }
 
 Json SettingsOf(const MemorySpec& spec) {

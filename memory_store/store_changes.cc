@@ -85,7 +85,7 @@ absl::StatusOr<MemoryStore::Impl::ChangeResult> MemoryStore::Impl::Change(
   const absl::StatusOr<std::shared_ptr<const StoredMemory>> memory = make(*manifest);
   if (!memory.ok()) return memory.status();
   Manifest next = WithMemory(*manifest, name, *memory, options.request_id);
-  if (absl::Status status = CheckQuota(options_, name, *manifest, next); !status.ok()) return status;
+  if (absl::Status status = CheckQuota(quotas(), name, *manifest, next); !status.ok()) return status;
   if (adopt) {
     if (absl::Status status = adopt(); !status.ok()) return status;
   }

@@ -16,7 +16,18 @@ MemoryStore::Impl::Impl(StoreOptions options, std::unique_ptr<StoreFolder> folde
     : options_(std::move(options)),
       folder_(std::move(folder)),
       table_(*folder_),
-      cache_(options_.max_resident_bytes, [this](const std::string& digest) { return Load(digest); }) {}
+      cache_(options_.max_resident_bytes, [this](const std::string& digest) { return Load(digest); }),
+      quotas_(options_.quotas) {}
+
+Quotas MemoryStore::Impl::quotas() const {
+  const std::lock_guard lock(quotas_mutex_);
+  return quotas_;
+}
+
+void MemoryStore::Impl::SetQuotas(Quotas quotas) {
+  const std::lock_guard lock(quotas_mutex_);
+  quotas_ = std::move(quotas);
+}
 
 absl::Status MemoryStore::Impl::Start() {
   ReadHeads(*folder_->manifest());

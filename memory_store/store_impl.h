@@ -59,6 +59,8 @@ class MemoryStore::Impl : public std::enable_shared_from_this<MemoryStore::Impl>
   void Stop();
 
   const StoreOptions& options() const { return options_; }
+  Quotas quotas() const;
+  void SetQuotas(Quotas quotas);
   StoreFolder& folder() { return *folder_; }
   SegmentTable& table() { return table_; }
   SegmentCache& cache() { return cache_; }
@@ -76,8 +78,8 @@ class MemoryStore::Impl : public std::enable_shared_from_this<MemoryStore::Impl>
   absl::StatusOr<std::unique_ptr<MemoryExport>> OpenExport(const StoredVersion& version);
   // Publishes what loading, letting go or damage changed, where they did.
   void Refresh();
-  // As MemoryStore::Verify, of one segment; ABORTED: it is not there any more, or another. Comparing its index
-  // with the keys takes all cores, for minutes where it is large.
+  // As MemoryStore::Verify, of one segment; ABORTED: it is not there any more, or another. Comparing its
+  // index with the keys takes all cores, for minutes where it is large.
   absl::Status VerifySegment(const std::string& digest, bool compare_index, const ByteProgress& progress);
   // What to say of an error of reading the segment's file that began when it had that stamp. Quarantines it
   // where it is damage.
@@ -153,6 +155,8 @@ class MemoryStore::Impl : public std::enable_shared_from_this<MemoryStore::Impl>
   mutable std::mutex catalog_mutex_;
   std::shared_ptr<const Catalog> catalog_ = std::make_shared<Catalog>();  // under catalog_mutex_
 
+  mutable std::mutex quotas_mutex_;
+  Quotas quotas_;  // under quotas_mutex_
   mutable std::mutex imports_mutex_;
   std::set<std::string> imports_;
 

@@ -41,9 +41,9 @@ void AddQuota(const std::string& text, StoreOptions& options) {
     }
   }
   if (name == "*") {
-    options.default_quota = quota;
+    options.quotas.others = quota;
   } else {
-    options.quotas[name] = quota;
+    options.quotas.of[name] = quota;
   }
 }
 

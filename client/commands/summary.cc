@@ -73,6 +73,8 @@ std::string WeightsText(v1::WeightType weights) {
       return "fp16";
     case v1::WEIGHT_TYPE_INT8:
       return "int8";
+    case v1::WEIGHT_TYPE_BF16:
+      return "bf16";
     default:
       return "unknown";
   }

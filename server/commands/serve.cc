@@ -109,21 +109,23 @@ class Monitoring {
   std::unique_ptr<MonitoringServer> server_;
 };
 
-void Reload(Server& server, const ServeOptions& options, const ReadAgain& read_again) {
+void Reload(Server& server, MemoryStore& store, const ServeOptions& options, const ReadAgain& read_again) {
   server.ReloadAccess();
   if (!options.from_file) return;
   const std::optional<ServeOptions> now = read_again();
   if (!now) {
-    spdlog::error("event=config_not_reloaded effect=\"the log level stays\"");
+    spdlog::error("event=config_not_reloaded effect=\"log level and quotas stay\"");
     return;
   }
+  store.SetQuotas(now->memories.quotas);
   spdlog::set_level(spdlog::level::info);  // for this line, whatever the levels before and after
-  spdlog::info("event=config_reloaded log_level={}", now->log_level);
+  spdlog::info("event=config_reloaded log_level={} namespace_quotas={}", now->log_level,
+               now->memories.quotas.of.size());
   spdlog::set_level(spdlog::level::from_str(now->log_level));
 }
 
-absl::Status RunUntilSignal(Server& server, const ServeOptions& options, const ReadAgain& read_again,
-                            Signals& signals, Monitoring& monitoring) {
+absl::Status RunUntilSignal(Server& server, MemoryStore& store, const ServeOptions& options,
+                            const ReadAgain& read_again, Signals& signals, Monitoring& monitoring) {
   const std::shared_ptr<void> watch = monitoring.metrics().Watch(server.backend());
   monitoring.SetReady(true);
   signals.Serving();
@@ -132,7 +134,7 @@ absl::Status RunUntilSignal(Server& server, const ServeOptions& options, const R
     if (!status.ok()) return status;
   }
   NotifySupervisor("READY=1");
-  const char* signal = signals.Wait([&] { Reload(server, options, read_again); });
+  const char* signal = signals.Wait([&] { Reload(server, store, options, read_again); });
   spdlog::info("event=stopping signal={} grace_ms={}", signal, options.server.shutdown_grace_ms);
   NotifySupervisor("STOPPING=1");
   monitoring.SetReady(false);
@@ -177,7 +179,7 @@ absl::Status Serve(const ServeOptions& options, const ReadAgain& read_again) {
   spdlog::info("event=serving address={} version={} seconds={:.3f}",
                BoundAddress(options.server.listen_address, (*server)->port()), MTM_VERSION,
                SecondsSince(start));
-  return RunUntilSignal(**server, options, read_again, signals, monitoring);
+  return RunUntilSignal(**server, **store, options, read_again, signals, monitoring);
 }
 
 }  // namespace mtm

@@ -91,7 +91,6 @@ void UpdateMemories(std::vector<MemoryRows>& all) {
   using Clock = std::chrono::steady_clock;
   const auto for_each = [&all](const auto& function) {
     at::parallel_for(0, std::ssize(all), 1, [&](int64_t begin, int64_t end) {
-      const c10::InferenceMode inference;  // is the thread's
       for (int64_t i = begin; i < end; ++i) {
         const auto start = Clock::now();
         MemoryRows& rows = all[static_cast<size_t>(i)];

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 
 #include "memory_store/half.h"
 #include "server/model/attend_row.h"
@@ -34,11 +35,26 @@ class CpuCache {
     }
   }
 
+  // What is beyond halves becomes the largest of them: infinity would make what attends no number.
   void Write(int64_t head, int64_t position, const float* row) const {
     if (type_ == DataType::kF16) {
-      FloatToHalf({row, dim_}, {reinterpret_cast<uint16_t*>(Row(head, position)), dim_});
+      const std::span<uint16_t> halves(reinterpret_cast<uint16_t*>(Row(head, position)), dim_);
+      FloatToHalf({row, dim_}, halves);
+      constexpr uint16_t kSign = 0x8000, kInfinity = 0x7c00, kLargest = 0x7bff;
+      for (uint16_t& half : halves) {
+        if ((half & ~kSign) == kInfinity) half = static_cast<uint16_t>((half & kSign) | kLargest);
+      }
     } else {
       std::memcpy(Row(head, position), row, row_bytes());
+    }
+  }
+
+  // rows [n_head, count, head_dim] of float32, numbers of a row side by side, at positions from `first` on.
+  void WriteRows(int64_t first, const at::Tensor& rows) const {
+    for (int64_t head = 0; head < rows.size(0); ++head) {
+      for (int64_t row = 0; row < rows.size(1); ++row) {
+        Write(head, first + row, rows.const_data_ptr<float>() + head * rows.stride(0) + row * rows.stride(1));
+      }
     }
   }
 

@@ -21,9 +21,9 @@ namespace {
 // Beyond k, for distances that float32 does not tell apart.
 constexpr int64_t kExtraCandidates = 8;
 
-// Distances that are held at once: 256 MiB.
-constexpr int64_t kMaxDistances = int64_t{1} << 26;
-// Rows of the memory that they are to.
+// Numbers that a lookup holds at once: 256 MiB, unless k is in the thousands.
+constexpr int64_t kMaxNumbers = int64_t{1} << 26;
+// Rows of the memory that distances are to at once.
 constexpr int64_t kStoredAtOnce = int64_t{1} << 16;
 
 }  // namespace
@@ -50,12 +50,14 @@ StoredLayer::StoredLayer(const Memory& memory, int layer, c10::Device device) {
 }
 
 std::shared_ptr<const StoredLayer> StoredLayers::Get(const Memory& memory, int layer) {
-  const auto found = std::ranges::find_if(entries_, [&](const Entry& entry) {
-    return entry.layer == layer && entry.digest == memory.info().digest;
+  std::erase_if(entries_, [](const Entry& entry) {
+    return std::ranges::any_of(entry.segments, [](const auto& segment) { return segment.expired(); });
   });
-  if (found != entries_.end()) {
-    entries_.splice(entries_.begin(), entries_, found);
-    return found->stored;
+  for (const Entry& entry : entries_) {
+    const bool is_it =
+        entry.layer == layer && std::ranges::equal(entry.segments, memory.segments(), {},
+                                                   [](const auto& segment) { return segment.lock(); });
+    if (is_it) return entry.stored;
   }
   std::shared_ptr<const StoredLayer> stored;
   try {
@@ -64,8 +66,7 @@ std::shared_ptr<const StoredLayer> StoredLayers::Get(const Memory& memory, int l
     entries_.clear();  // who uses them holds them
     stored = std::make_shared<const StoredLayer>(memory, layer, device_);
   }
-  entries_.push_front({memory.info().digest, layer, stored});
-  if (entries_.size() > kMaxLayers) entries_.pop_back();
+  entries_.push_back({{memory.segments().begin(), memory.segments().end()}, layer, stored});
   return stored;
 }
 
@@ -96,8 +97,9 @@ void DeviceMemoryLayer::SetRows(int first, const Tensor& query, const Tensor& ke
   const int64_t count = query.size(1);
   query_.narrow(1, first, count).copy_(query);
   was_selected_.narrow(1, first, count).zero_();
-  const int64_t at_once =
-      std::max<int64_t>(1, kMaxDistances / (n_head_ * std::min(n_stored_, kStoredAtOnce)));
+  // Distances, and in double what the candidates' rows are.
+  const int64_t a_row = std::max(std::min(n_stored_, kStoredAtOnce), 4 * (k_ + kExtraCandidates) * head_dim_);
+  const int64_t at_once = std::max<int64_t>(1, kMaxNumbers / (n_head_ * a_row));
   for (int64_t begin = 0; begin < count; begin += at_once) {
     const int64_t n = std::min(at_once, count - begin);
     LookUp(static_cast<int>(first + begin), query.narrow(1, begin, n), key.narrow(1, begin, n),

@@ -6,9 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <list>
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -25,9 +23,10 @@ struct StoredLayer {
   StoredLayer(const Memory& memory, int layer, c10::Device device);
 };
 
-// Stored layers on a device, shared by the sequences that use them and kept for later ones, the least
-// recently used first to go: kMaxLayers of them, fewer where the device's memory is short. Used by one thread
-// at a time.
+// Stored layers on a device, shared by the sequences that use them and kept for later ones as long as the
+// memory's segments are loaded: so StoreOptions::max_resident_bytes bounds them too. Where there is no room
+// for another, those in no use go. Used by one thread at a time, the engine's, which waits for the copy to
+// the device.
 class StoredLayers {
  public:
   explicit StoredLayers(c10::Device device) : device_(device) {}
@@ -36,15 +35,14 @@ class StoredLayers {
   std::shared_ptr<const StoredLayer> Get(const Memory& memory, int layer);
 
  private:
-  static constexpr size_t kMaxLayers = 256;
   struct Entry {
-    std::string digest;  // of the memory
+    std::vector<std::weak_ptr<const Segment>> segments;  // the memory's
     int layer;
     std::shared_ptr<const StoredLayer> stored;
   };
 
   const c10::Device device_;
-  std::list<Entry> entries_;  // the last used in front
+  std::vector<Entry> entries_;
 };
 
 // What MemoryLayer is, in LibTorch's operations on the cache's device. A tokens-head is looked up when its

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "server/model/attention.h"
+#include "server/model/cpu_cache.h"
 #include "server/model/model.h"
 #include "server/model/prompt_prefix_state.h"
 #include "server/model/sequence.h"
@@ -44,8 +45,13 @@ Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, 
   SequenceState& s = *rows.sequence;
   const bool own_kernels = s.weights->own_kernels;
   const int first = rows.first, end = rows.end();
-  layer.key.narrow(1, first, end - first).copy_(k);
-  layer.value.narrow(1, first, end - first).copy_(v);
+  if (own_kernels) {
+    CpuCache(layer.key).WriteRows(first, k);
+    CpuCache(layer.value).WriteRows(first, v);
+  } else {
+    layer.key.narrow(1, first, end - first).copy_(k);
+    layer.value.narrow(1, first, end - first).copy_(v);
+  }
   Tensor value = layer.value;
   Tensor attention;  // of the newest row, as soon as it is known
 

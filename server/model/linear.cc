@@ -13,7 +13,7 @@ Linear::Linear(const Tensor& weight, const Tensor& bias, Activation activation, 
   if (own_kernels) {
     packed_.emplace(weight, bias, type);
   } else {
-    weight_ = weight.to(at::kFloat);
+    weight_ = weight.to(type == WeightType::kBF16 ? at::kBFloat16 : at::kFloat);
     bias_ = bias.defined() ? bias.to(at::kFloat) : bias;
   }
 }
@@ -24,7 +24,8 @@ Tensor Linear::operator()(const Tensor& x) const {
     packed_->Multiply(x, activation_, PackedMatrix::Into::kReplace, y);
     return y;
   }
-  const Tensor y = at::linear(x, weight_, bias_.defined() ? std::optional<Tensor>(bias_) : std::nullopt);
+  Tensor y = at::linear(x.to(weight_.scalar_type()), weight_).to(at::kFloat);
+  if (bias_.defined()) y.add_(bias_);
   return activation_ == Activation::kGeluTanh ? at::gelu(y, "tanh") : y;
 }
 

@@ -12,12 +12,13 @@
 
 namespace mtm {
 
-// y = activation(x W^T + b). By the CPU's own kernels a row's result has the same bits whatever the other rows are
-// (packed_matrix.h); at::linear and at::gelu, which other devices run, do not promise that.
+// y = activation(x W^T + b). By the CPU's own kernels a row's result has the same bits whatever the other
+// rows are (packed_matrix.h); at::linear and at::gelu, which other devices run, do not promise that.
 class Linear {
  public:
   // `weight` [n_out, n_in], of any floating type, on the device that will run it; `bias` [n_out] or
-  // undefined. `own_kernels` are the CPU's, for weights of any `type`; LibTorch's operations keep float32.
+  // undefined. `own_kernels` are the CPU's, for weights of any `type` but bfloat16; LibTorch's operations
+  // have that or float32.
   Linear(const at::Tensor& weight, const at::Tensor& bias, Activation activation = Activation::kNone,
          WeightType type = WeightType::kF32, bool own_kernels = true);
 

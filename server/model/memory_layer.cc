@@ -24,6 +24,17 @@ constexpr size_t kRowsAJob = 256;
 // Bounds what a job with a large k holds: 16 MiB.
 constexpr size_t kMaxNeighbours = size_t{1} << 20;
 
+// What is searched at once. Each request has a Memory of its own of the segments that all of them share.
+struct Searched {
+  const Memory* memory;
+  int layer, k, head;
+
+  friend bool operator<(const Searched& a, const Searched& b) {
+    return std::tie(a.memory->segments(), a.layer, a.k, a.head) <
+           std::tie(b.memory->segments(), b.layer, b.k, b.head);
+  }
+};
+
 }  // namespace
 
 struct MemoryLayer::Job {
@@ -51,17 +62,10 @@ MemoryLayer::MemoryLayer(const MemoryUse& use, int use_index, int layer, int n_h
       known_(static_cast<size_t>(n_head) * static_cast<size_t>(capacity), 0) {}
 
 void MemoryLayer::SetRows(int first, const Tensor& query, const Tensor& value) {
-  const int64_t count = query.size(1);
-  const CpuCache queries(query_), mixed(mixed_);
-  const auto row_of = [](const Tensor& rows, int64_t head, int64_t row) {
-    return rows.const_data_ptr<float>() + head * rows.stride(0) + row * rows.stride(1);
-  };
+  CpuCache(query_).WriteRows(first, query);
+  CpuCache(mixed_).WriteRows(first, value);
   for (int head = 0; head < n_head_; ++head) {
-    for (int64_t row = 0; row < count; ++row) {
-      queries.Write(head, first + row, row_of(query, head, row));
-      mixed.Write(head, first + row, row_of(value, head, row));
-    }
-    std::fill_n(known_.begin() + Slot({head, first}), count, uint8_t{0});
+    std::fill_n(known_.begin() + Slot({head, first}), query.size(1), uint8_t{0});
   }
   std::erase_if(in_mixed_, [&](const TokensHead& t) { return t.position >= first; });
 }
@@ -81,7 +85,6 @@ void MemoryLayer::Select(std::span<const float> attention) {
 }
 
 void MemoryLayer::LookUp(std::span<const Missing> all) {
-  using Searched = std::tuple<const Memory*, int, int, int>;  // with its layer, k and head
   std::map<Searched, std::vector<Job::Row>> rows;
   for (const Missing& one : all) {
     const MemoryLayer& layer = *one.layer;
@@ -91,8 +94,8 @@ void MemoryLayer::LookUp(std::span<const Missing> all) {
   }
   std::vector<Job> jobs;
   for (const auto& [searched, of_head] : rows) {
-    const size_t per_row = std::min<size_t>(static_cast<size_t>(std::get<2>(searched)),
-                                            static_cast<size_t>(std::get<0>(searched)->n_tokens()));
+    const size_t per_row =
+        std::min(static_cast<size_t>(searched.k), static_cast<size_t>(searched.memory->n_tokens()));
     const size_t at_once = std::clamp<size_t>(kMaxNeighbours / per_row, 1, kRowsAJob);
     for (size_t first = 0; first < of_head.size(); first += at_once) {
       const auto begin = of_head.begin() + static_cast<std::ptrdiff_t>(first);

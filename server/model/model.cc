@@ -5,7 +5,6 @@
 #include <ATen/Functions.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/InferenceMode.h>
-
 #include <malloc.h>
 
 #include <cstdlib>
@@ -33,7 +32,8 @@ at::ScalarType TorchType(absl::string_view dtype) {
 Tensor View(const TensorView& view, const Checkpoint& checkpoint) {
   auto* data = const_cast<std::byte*>(view.bytes.data());
   const at::ScalarType type = TorchType(view.dtype);
-  Tensor tensor = at::from_blob(data, view.shape, [files = checkpoint.files](void*) {}, type);
+  Tensor tensor = at::from_blob(
+      data, view.shape, [files = checkpoint.files](void*) {}, type);
   const bool aligned = reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) == 0;
   if (aligned) return tensor;
   // The format does not promise alignment, though every writer pads its header.
@@ -45,24 +45,29 @@ Tensor View(const TensorView& view, const Checkpoint& checkpoint) {
 absl::Status CheckDevice(const std::string& device, WeightType weights) {
   return TorchToStatus([&] {
     int index = -1;
-    if (device == "cpu") return absl::OkStatus();
-    if (weights != WeightType::kF32) {
+    const bool is_cuda =
+        absl::StartsWith(device, "cuda:") && absl::SimpleAtoi(device.substr(5), &index) && index >= 0;
+    if (device != "cpu" && device != "torch" && !is_cuda) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("device \"", device, "\": expected cpu, torch or cuda:N"));
+    }
+    const bool has_weights =
+        weights == WeightType::kF32 || (weights == WeightType::kBF16) == (device != "cpu");
+    if (!has_weights) {
       return absl::FailedPreconditionError(
-          absl::StrCat("device \"", device, "\": weights of other types than fp32 are kept on the CPU alone"));
+          absl::StrCat("device \"", device, "\": its weights may be ",
+                       device == "cpu" ? "fp32, fp16 or int8" : "fp32 or bf16", ", not ", NameOf(weights)));
     }
-    if (device == "torch") return absl::OkStatus();
-    if (!absl::StartsWith(device, "cuda:") || !absl::SimpleAtoi(device.substr(5), &index) || index < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("device \"", device, "\": expected cpu, torch or cuda:N"));
-    }
+    if (!is_cuda) return absl::OkStatus();
     const int count = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
     if (index < count) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        absl::StrCat("device \"", device, "\": this machine and this LibTorch offer ", count, " CUDA devices"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "device \"", device, "\": this machine and this LibTorch offer ", count, " CUDA devices"));
   });
 }
 
-// A step reads every weight once: with 4 KiB pages a fifth of its time goes to finding them. LibTorch looks at this when
-// it allocates for the first time.
+// A step reads every weight once: with 4 KiB pages a fifth of its time goes to finding them. LibTorch looks
+// at this when it allocates for the first time.
 void UseHugePages() { setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0); }
 
 }  // namespace
@@ -70,8 +75,8 @@ void UseHugePages() { setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0); }
 Model::Model(std::unique_ptr<const Weights> weights) : weights_(std::move(weights)) {}
 Model::~Model() = default;
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& folder, const std::string& device,
-                                                   WeightType weights) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& folder,
+                                                   const std::string& device, WeightType weights) {
   UseHugePages();
   if (absl::Status status = CheckDevice(device, weights); !status.ok()) return status;
   auto checkpoint = Checkpoint::Open(folder);
@@ -80,12 +85,13 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
   absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
     const c10::Device target = DeviceOf(device);
-    model.reset(new Model(BuildWeights(
-        checkpoint->config, checkpoint->fingerprint, device, weights,
-        [&](const std::string& name) { return View(checkpoint->tensors.at(name), *checkpoint).to(target); })));
+    model.reset(new Model(BuildWeights(checkpoint->config, checkpoint->fingerprint, device, weights,
+                                       [&](const std::string& name) {
+                                         return View(checkpoint->tensors.at(name), *checkpoint).to(target);
+                                       })));
     return absl::OkStatus();
   });
-  // The packed copies are what is used from here on; the embeddings' rows come back page by page.
+  // Packed copies are what the CPU's kernels use from here on; the embeddings' rows come back page by page.
   for (const auto& file : checkpoint->files) file->ReleasePages();
   malloc_trim(0);  // what packing needed in passing: 140 MB of a 124M model
   if (!status.ok()) return status;
@@ -104,7 +110,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, 
     const auto shapes = ExpectedTensors(config);
     const auto source = [&](const std::string& name) {
       const bool is_norm_weight = name.find("ln_") != std::string::npos && name.ends_with(".weight");
-      Tensor tensor = at::empty(shapes.at(name), at::kFloat).normal_(is_norm_weight ? 1.0 : 0.0, 0.02, generator);
+      Tensor tensor =
+          at::empty(shapes.at(name), at::kFloat).normal_(is_norm_weight ? 1.0 : 0.0, 0.02, generator);
       return tensor.to(DeviceOf(device));
     };
     model.reset(new Model(BuildWeights(config, SeedFingerprint(config, seed), device, weights, source)));

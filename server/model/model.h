@@ -25,10 +25,10 @@ class Sequence;
 class Model {
  public:
   // A Hugging Face GPT-2 folder: config.json and model.safetensors or its sharded index.
-  // `device` is "cpu", "cuda:N" or "torch": the CPU, but by the operations that a GPU runs, so that these are tested
-  // where there is none. `weights` other than float32 are for "cpu" alone. NOT_FOUND: a file is
-  // missing. INVALID_ARGUMENT: names the field or tensor at fault. FAILED_PRECONDITION: no such device here,
-  // or it does not keep such weights.
+  // `device` is "cpu", "cuda:N" or "torch": the CPU, but by the operations that a GPU runs, so that these are
+  // tested where there is none. `weights` may be float32, on "cpu" halves and int8, elsewhere bfloat16.
+  // NOT_FOUND: a file is missing. INVALID_ARGUMENT: names the field or tensor at fault. FAILED_PRECONDITION:
+  // no such device here, or it does not keep such weights.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::filesystem::path& folder,
                                                      const std::string& device = "cpu",
                                                      WeightType weights = WeightType::kF32);

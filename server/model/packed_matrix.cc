@@ -6,6 +6,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <vector>
 
@@ -57,6 +58,7 @@ PackedMatrix::PackedMatrix(const Tensor& weight, const Tensor& bias, WeightType 
       n_panels_((n_out_ + kPanelWidth - 1) / kPanelWidth),
       depth_(type == WeightType::kInt8 ? (n_in_ + kInt8Group - 1) / kInt8Group * kInt8Group : n_in_),
       bias_(at::zeros({n_panels_ * kPanelWidth}, at::kFloat)) {
+  assert(type != WeightType::kBF16);
   if (bias.defined()) bias_.narrow(0, 0, n_out_).copy_(bias);
   const at::ScalarType stored = type == WeightType::kF32   ? at::kFloat
                                 : type == WeightType::kF16 ? at::kHalf

@@ -37,8 +37,8 @@ class Builder {
 
   // GPT-2's Conv1D keeps [n_in, n_out].
   Linear Conv1d(const std::string& name, Activation activation = Activation::kNone) {
-    return Linear(Stored(absl::StrCat(name, ".weight")).t(), Stored(absl::StrCat(name, ".bias")), activation, type_,
-                  own_kernels_);
+    return Linear(Stored(absl::StrCat(name, ".weight")).t(), Stored(absl::StrCat(name, ".bias")), activation,
+                  type_, own_kernels_);
   }
 
   Block Layer(int layer) {
@@ -61,6 +61,9 @@ class Builder {
   int64_t count_ = 0;
 };
 
+// 8 bits of a logit would be too few to tell tokens apart.
+WeightType HeadType(WeightType type) { return type == WeightType::kBF16 ? WeightType::kF32 : type; }
+
 }  // namespace
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
@@ -68,7 +71,7 @@ Tensor LayerNorm::operator()(const Tensor& x) const {
   const Tensor from = x.contiguous(), to = at::empty_like(from);
   const int64_t width = x.size(1);
   const float *const rows = from.const_data_ptr<float>(), *const w = weight.const_data_ptr<float>(),
-                    *const b = bias.const_data_ptr<float>();
+                     *const b = bias.const_data_ptr<float>();
   float* const out = to.mutable_data_ptr<float>();
   at::parallel_for(0, x.size(0), kNormRowsPerThread, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -96,9 +99,10 @@ std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, st
   for (int layer = 0; layer < config.n_layer; ++layer) blocks.push_back(builder.Layer(layer));
   LayerNorm ln_f = builder.Norm("ln_f");
   return std::unique_ptr<const Model::Weights>(
-      new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, own_kernels, type, builder.count(), wte, wpe,
-                         std::move(blocks), std::move(ln_f), Linear(wte, Tensor(), Activation::kNone, type, own_kernels),
-                         std::make_unique<StoredLayers>(device)});
+      new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, own_kernels, type,
+                         builder.count(), wte, wpe, std::move(blocks), std::move(ln_f),
+                         Linear(wte, Tensor(), Activation::kNone, HeadType(type), own_kernels),
+                         own_kernels ? nullptr : std::make_unique<StoredLayers>(device)});
 }
 
 }  // namespace mtm

@@ -29,6 +29,8 @@ v1::WeightType ToProto(WeightType weights) {
       return v1::WEIGHT_TYPE_F16;
     case WeightType::kInt8:
       return v1::WEIGHT_TYPE_INT8;
+    case WeightType::kBF16:
+      return v1::WEIGHT_TYPE_BF16;
   }
   return v1::WEIGHT_TYPE_UNSPECIFIED;
 }

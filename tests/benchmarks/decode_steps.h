@@ -6,6 +6,7 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <vector>
@@ -36,12 +37,13 @@ inline std::unique_ptr<Sequence> Prefilled(const Model& model, int n_tokens, Mod
   return sequence;
 }
 
-// `n` of them in cached mode, each behind a prompt of its own: what they look up is not the same.
-inline std::vector<std::unique_ptr<Sequence>> PrefilledApart(const Model& model, int64_t n, int n_tokens,
-                                                             const std::vector<MemoryUse>& uses) {
+// `n` of them in cached mode, each behind a prompt and with uses of its own: what they look up is not the
+// same.
+inline std::vector<std::unique_ptr<Sequence>> PrefilledApart(
+    const Model& model, int64_t n, int n_tokens, const std::function<std::vector<MemoryUse>()>& uses) {
   std::vector<std::unique_ptr<Sequence>> prefilled;
   for (int i = 0; i < n; ++i) {
-    prefilled.push_back(Prefilled(model, n_tokens, Mode::kCached, uses, DataType::kF32, /*seed=*/2 + i));
+    prefilled.push_back(Prefilled(model, n_tokens, Mode::kCached, uses(), DataType::kF32, /*seed=*/2 + i));
   }
   return prefilled;
 }

@@ -3,7 +3,8 @@
 //   generate_benchmark FOLDER fp32|fp16|int8 THREADS
 //   < {"prompts":[[1,2],[3,4]],"max_tokens":128}
 //   > {"seconds":1.5,"tokens":[[...],[...]]}
-// With "type":2 or 3 beside the prompts each request uses a memory of 1,000 tokens as memory_settings.h has it.
+// With "type":2 or 3 beside the prompts each request uses a memory of 1,000 tokens as memory_settings.h has
+// it.
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,42 +59,41 @@ class Memories {
     store_ = MemoryStore::Open(folder_).value();
   }
   ~Memories() {
-    memory_.reset();
     store_.reset();
     std::filesystem::remove_all(folder_);
   }
   Memories(const Memories&) = delete;
   Memories& operator=(const Memories&) = delete;
 
+  // Of one request: each gets the memory from the store, as in the server.
   std::vector<MemoryUse> Uses(int type) {
     if (type == 0) return {};
-    if (memory_ == nullptr) {
-      memory_ =
-          MakeMemory(
-              model_, *store_,
-              {.name = "memory", .leading = {198}, .tokens = SomeTokens(1000, 1), .layers = {7, 8, 9, 10}})
-              .value();
+    if (!is_made_) {
+      const CreateRequest request{
+          .name = "memory", .leading = {198}, .tokens = SomeTokens(1000, 1), .layers = {7, 8, 9, 10}};
+      is_made_ = MakeMemory(model_, *store_, request).ok();
     }
-    if (type == 2) return {{memory_, {10}, kRecallSettings}};
-    return {{memory_, {7, 8, 9}, kSentimentSettings}};
+    const std::shared_ptr<const Memory> memory = store_->Get("memory").value();
+    if (type == 2) return {{memory, {10}, kRecallSettings}};
+    return {{memory, {7, 8, 9}, kSentimentSettings}};
   }
 
  private:
   const Model& model_;
   std::filesystem::path folder_;
   std::unique_ptr<MemoryStore> store_;
-  std::shared_ptr<const Memory> memory_;
+  bool is_made_ = false;
 };
 
 Json Run(Engine& engine, Memories& memories, const Json& task) {
   const auto prompts = task["prompts"].get<std::vector<std::vector<int32_t>>>();
-  const std::vector<MemoryUse> uses = memories.Uses(task.value("type", 0));
+  const int type = task.value("type", 0);
   absl::BlockingCounter running(static_cast<int>(prompts.size()));
   std::vector<std::shared_ptr<Recorder>> recorders;
   const absl::Time start = absl::Now();
   for (const std::vector<int32_t>& prompt : prompts) {
     recorders.push_back(std::make_shared<Recorder>(running));
-    engine.Generate({.context = {.prompt = prompt, .uses = uses},
+    engine.Generate({.context = {.prompt = prompt, .uses = memories.Uses(type)},
                      .max_tokens = task["max_tokens"],
                      .sampling = {.temperature = 0},
                      .ignore_end_of_text = true},

@@ -240,7 +240,7 @@ void Step(benchmark::State& state, int type) {
 // kBatch such sequences in one step.
 void BatchedStep(benchmark::State& state, int type) {
   const Model& model = TheShared().model();
-  TimeStepsTogether(state, model, PrefilledApart(model, kBatch, kContext, Uses(type)));
+  TimeStepsTogether(state, model, PrefilledApart(model, kBatch, kContext, [type] { return Uses(type); }));
 }
 
 void RegisterStep(const std::string& name, void (*step)(benchmark::State&, int), int type) {

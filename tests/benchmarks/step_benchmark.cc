@@ -9,6 +9,7 @@
 #include <c10/core/InferenceMode.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <numeric>
@@ -30,7 +31,6 @@ struct Fixture {
   std::unique_ptr<Model> model;
   std::filesystem::path folder;
   std::unique_ptr<MemoryStore> store;
-  std::shared_ptr<const Memory> memory;
 
   Fixture() {
     std::cerr << "making a 124M model and a memory of " << kMemoryTokens << " tokens ...\n";
@@ -38,12 +38,9 @@ struct Fixture {
     folder = mkdtemp(pattern.data());
     model = Model::Random(Gpt2Small(), 1).value();
     store = MemoryStore::Open(folder).value();
-    memory = MakeMemory(*model, *store,
-                        {.name = "memory",
-                         .leading = {198},
-                         .tokens = SomeTokens(kMemoryTokens, 1),
-                         .layers = {7, 8, 9, 10}})
-                 .value();
+    const CreateRequest request{
+        .name = "memory", .leading = {198}, .tokens = SomeTokens(kMemoryTokens, 1), .layers = {7, 8, 9, 10}};
+    if (!MakeMemory(*model, *store, request).ok()) std::abort();
   }
   ~Fixture() { std::filesystem::remove_all(folder); }
 };
@@ -56,9 +53,10 @@ const Fixture& Shared() {
 enum Use { kPlain = 0, kType2 = 2, kType3 = 3 };
 
 std::vector<MemoryUse> Uses(int64_t use) {
-  if (use == kType2) return {{Shared().memory, {10}, kRecallSettings}};
-  if (use == kType3) return {{Shared().memory, {7, 8, 9}, kSentimentSettings}};
-  return {};
+  if (use == kPlain) return {};
+  const auto memory = Shared().store->Get("memory").value();  // each request has one of its own
+  if (use == kType2) return {{memory, {10}, kRecallSettings}};
+  return {{memory, {7, 8, 9}, kSentimentSettings}};
 }
 
 std::unique_ptr<Sequence> Prefilled(int n_tokens, Mode mode, int64_t use) {
@@ -84,7 +82,8 @@ void Prefill(benchmark::State& state) {
 // state.range(0) sequences of 128 tokens, each of its own prompt, in one step.
 void BatchedStep(benchmark::State& state) {
   const Model& model = *Shared().model;
-  TimeStepsTogether(state, model, PrefilledApart(model, state.range(0), 128, Uses(state.range(1))));
+  TimeStepsTogether(state, model,
+                    PrefilledApart(model, state.range(0), 128, [&state] { return Uses(state.range(1)); }));
 }
 
 // state.range(1) tokens each, and a cache of numbers of state.range(2) bits.

@@ -141,7 +141,7 @@ TEST_F(EngineTest, ExactModeGoesOnPastTheContext) {
 
 // What a request gets does not depend on who shares its steps.
 TEST_F(EngineTest, RequestsTogetherGetWhatEachGetsAlone) {
-  const auto memory = Remember("m", 30);
+  Remember("m", 30);
   std::vector<GenerationRequest> requests;
   for (int i = 0; i < 12; ++i) {
     requests.push_back(
@@ -150,7 +150,8 @@ TEST_F(EngineTest, RequestsTogetherGetWhatEachGetsAlone) {
          .sampling = {.seed = uint64_t(i)},
          .ignore_end_of_text = true,
          .top_logprobs = 0});
-    if (i % 3 != 0) requests.back().context.uses = {{memory, {1 + i % 4}, {.method = Method(1 + i % 3)}}};
+    if (i % 3 == 0) continue;
+    requests.back().context.uses = {{store_->Get("m").value(), {1 + i % 4}, {.method = Method(1 + i % 3)}}};
   }
   for (const DataType cache : {DataType::kF32, DataType::kF16}) {
     engine_ = std::make_unique<Engine>(*model_, nullptr, Engine::Options{.cache = cache});

@@ -462,6 +462,8 @@ TEST_F(VersionTest, WithinTheBudgetWhatWasUsedLeastRecentlyIsLetGo) {
   ExpectError(store_->Get("b").status(), absl::StatusCode::kResourceExhausted, "");
   a = absl::NotFoundError("");
   EXPECT_TRUE(store_->Get("b").ok());
+  ReopenWith({.max_resident_bytes = size - 1});
+  ExpectError(store_->Get("b").status(), absl::StatusCode::kFailedPrecondition, "whole budget");
 }
 
 TEST_F(VersionTest, DamageIsQuarantinedAndTheOthersServe) {
@@ -514,12 +516,16 @@ TEST_F(VersionTest, AnEmptyManifestIsDamageToAReaderToo) {
 }
 
 TEST_F(VersionTest, QuotasAreOfANamespace) {
-  ReopenWith({.quotas = {{"team", {.max_memories = 1}}, {"small", {.max_tokens = 8}}}});
+  ReopenWith({.quotas = {.of = {{"team", {.max_memories = 1}}, {"small", {.max_tokens = 8}}}}});
   Create("team/a", content_);
   ExpectError(content_.CreateIn(*store_, "team/b").status(), absl::StatusCode::kResourceExhausted, "team");
   EXPECT_TRUE(content_.CreateIn(*store_, "other/b").ok());
   Create("small/a", content_);
   ExpectError(Append("small/a", content_).status(), absl::StatusCode::kResourceExhausted, "small");
+  store_->SetQuotas({.others = {.max_memories = 1}, .of = {{"team", {.max_memories = 2}}}});
+  Create("team/b", content_);
+  ExpectError(content_.CreateIn(*store_, "small/b").status(), absl::StatusCode::kResourceExhausted, "small");
+  EXPECT_TRUE(Append("small/a", content_).ok());
 }
 
 TEST_F(VersionTest, WhatIsExportedIsImportedWithTheSameDigest) {

@@ -60,7 +60,7 @@ TEST_P(SegmentHeaderTest, IsReadBack) {
 TEST_P(SegmentHeaderTest, RoundedWeightsAreSaidAndChangeTheDigest) {
   EXPECT_FALSE(header_.contains("weights"));
   std::set<std::string> digests = {VersionDigest(layout_.spec, windows_)};
-  for (const WeightType type : {WeightType::kF16, WeightType::kInt8}) {
+  for (const WeightType type : {WeightType::kF16, WeightType::kInt8, WeightType::kBF16}) {
     MemorySpec spec = layout_.spec;
     spec.weights = type;
     const SegmentLayout layout = LayOut(spec, windows_);
@@ -127,7 +127,7 @@ TEST_P(SegmentHeaderTest, WhatThisReaderDoesNotKnowIsRefusedUnlessOptional) {
   ExpectRefused("/dtype", "Q8\n", "'Q8\\n'; this reader reads F32 and F16",
                 absl::StatusCode::kFailedPrecondition);
   ExpectRefused("/dtype", 8, "'dtype'");
-  ExpectRefused("/weights", "int4", "'int4'; this reader knows fp16 and int8",
+  ExpectRefused("/weights", "int4", "'int4'; this reader knows fp16, int8 and bf16",
                 absl::StatusCode::kFailedPrecondition);
   ExpectRefused("/weights", 8, "'weights'");
   Json header = header_;

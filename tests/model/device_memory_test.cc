@@ -3,6 +3,7 @@
 #include "server/model/device_memory.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -75,7 +76,7 @@ TEST_P(DeviceMemoryTest, FindsAndMixesWhatTheMemoryAndTheEquationsDo) {
       layer.SetRows(0, q, k, v);
       layer.Select(at::full({kHeads, kRows}, 1.0 / kRows), v);
       EXPECT_EQ(layer.FirstChanged(), 0);
-      EXPECT_EQ(layer.n_selected().item<int64_t>(), kHeads * kRows);
+      EXPECT_EQ(layer.n_selected().item().toLong(), kHeads * kRows);
       std::vector<TraceEntry> trace;
       layer.AppendTrace(trace);
       ASSERT_EQ(trace.size(), static_cast<size_t>(kHeads * kRows));
@@ -96,13 +97,40 @@ TEST_P(DeviceMemoryTest, FindsAndMixesWhatTheMemoryAndTheEquationsDo) {
   }
 }
 
-TEST_P(DeviceMemoryTest, WhatIsKeptForOthersIsTheSameAndFoundByItsContent) {
+TEST_P(DeviceMemoryTest, WhatIsKeptForOthersGoesWithTheMemory) {
   const c10::InferenceMode inference;
-  const auto one = Make("one", 20), other = Make("other", 20);
+  auto one = Make("one", 20);
+  const auto other = Make("other", 20);
   StoredLayers layers(c10::Device("cpu"));
-  const auto stored = layers.Get(*one, kLayer);
-  EXPECT_EQ(layers.Get(*store_->Get("one").value(), kLayer), stored);
-  EXPECT_NE(layers.Get(*other, kLayer), stored);
+  const std::weak_ptr<const StoredLayer> stored = layers.Get(*one, kLayer);
+  EXPECT_FALSE(stored.expired());
+  EXPECT_EQ(layers.Get(*store_->Get("one").value(), kLayer), stored.lock());
+  EXPECT_NE(layers.Get(*other, kLayer), stored.lock());
+  one = nullptr;
+  ASSERT_TRUE(store_->Delete("one").ok());
+  layers.Get(*other, kLayer);
+  EXPECT_TRUE(stored.expired());
+}
+
+// More rows than are looked up at once: a large k takes much for each.
+TEST_P(DeviceMemoryTest, ManyRowsAreLookedUpInParts) {
+  const c10::InferenceMode inference;
+  constexpr int kMany = 700, kNeighbours = 3000;
+  const auto memory = Make("memory", kNeighbours);
+  const MemoryParameters parameters{.k = kNeighbours, .memory_fraction = 1e9, .bookkeeping_fraction = 0};
+  const auto stored = std::make_shared<const StoredLayer>(*memory, kLayer, c10::Device("cpu"));
+  const auto rows = [&] {
+    return at::tensor(Random(kHeads * kMany * kDim, random_)).view({kHeads, kMany, kDim});
+  };
+  const Tensor q = rows(), k = rows(), v = rows();
+  DeviceMemoryLayer whole({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false),
+      parts({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false);
+  whole.SetRows(0, q, k, v);
+  for (int row = 0; row < kMany; ++row) {
+    parts.SetRows(row, q.narrow(1, row, 1), k.narrow(1, row, 1), v.narrow(1, row, 1));
+  }
+  for (DeviceMemoryLayer* layer : {&whole, &parts}) layer->Select(at::full({kHeads, kMany}, 1.0 / kMany), v);
+  EXPECT_LT((whole.mixed_values() - parts.mixed_values()).abs().max().item().toDouble(), 1e-6);
 }
 
 }  // namespace

@@ -158,11 +158,11 @@ TEST(LoadTest, ADeviceThatIsNoneIsRefused) {
 }
 
 // Logits of rounded weights are near those of the checkpoint's, and not the same.
-TEST(LoadTest, WeightsAreKeptAsAskedForOnTheCpuAlone) {
+TEST(LoadTest, WeightsAreKeptAsAskedFor) {
   const TemporaryFolder folder;
   WriteModelFolder(folder.path(), ConfigJson(kShape), Stored("F32"));
   const auto logits = [&](WeightType type) {
-    const auto model = Model::Load(folder.path(), "cpu", type).value();
+    const auto model = Model::Load(folder.path(), type == WeightType::kBF16 ? "torch" : "cpu", type).value();
     EXPECT_EQ(model->weight_type(), type);
     Sequence sequence(*model, {.capacity = 6});
     sequence.Append(std::vector<int32_t>{3, 12, 0, 7, 7});
@@ -173,14 +173,16 @@ TEST(LoadTest, WeightsAreKeptAsAskedForOnTheCpuAlone) {
   const std::vector<float> exact = logits(WeightType::kF32);
   const auto [least, most] = std::ranges::minmax(exact);
   for (const auto& [type, allowed] :
-       {std::pair(WeightType::kF16, 0.002f), std::pair(WeightType::kInt8, 0.05f)}) {
+       {std::pair(WeightType::kF16, 0.002f), std::pair(WeightType::kInt8, 0.05f),
+        std::pair(WeightType::kBF16, 0.02f)}) {
     const std::vector<float> rounded = logits(type);
     float largest = 0;
     for (size_t i = 0; i < exact.size(); ++i) largest = std::max(largest, std::abs(exact[i] - rounded[i]));
     EXPECT_GT(largest, 0) << NameOf(type);
     EXPECT_LT(largest, allowed * (most - least)) << NameOf(type);
-    EXPECT_EQ(Model::Load(folder.path(), "cuda:0", type).status().code(),
-              absl::StatusCode::kFailedPrecondition);
+    const char* const other = type == WeightType::kBF16 ? "cpu" : "torch";
+    EXPECT_EQ(Model::Load(folder.path(), other, type).status().code(), absl::StatusCode::kFailedPrecondition)
+        << NameOf(type);
   }
 }
 

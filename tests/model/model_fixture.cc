@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/model/model_fixture.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 
@@ -37,7 +38,10 @@ std::unique_ptr<Model> LoadTiny(WeightType weights, const std::string& device) {
 
 std::vector<std::string> TestDevices() {
   const char* const named = std::getenv("MTM_TEST_DEVICE");
-  return {"cpu", "torch", named == nullptr ? "none" : named};
+  std::vector<std::string> devices = {"cpu", "torch"};
+  const std::string other = named == nullptr ? "none" : named;
+  if (std::ranges::find(devices, other) == devices.end()) devices.push_back(other);
+  return devices;
 }
 
 std::string NameOfDevice(const testing::TestParamInfo<std::string>& test) {

@@ -259,7 +259,7 @@ class ChannelzTest(OperationsTest):
 
 
 class SignalTest(ScrapedTest):
-    def test_sighup_reads_the_log_level_of_the_config_file_again(self):
+    def test_sighup_reads_log_level_and_quotas_of_the_config_file_again(self):
         with server_process.Scratch() as own:
             config = own / "mtm.toml"
             config.write_text('[serve]\nlog-level = "warning"\n')
@@ -269,9 +269,14 @@ class SignalTest(ScrapedTest):
             stub = inference_grpc.InferenceServiceStub(server.channel)
             stub.GetModel(v1.GetModelRequest())
             self.wait_for("mtm_rpcs_active", 0)  # what is logged of it comes after its answer
-            config.write_text('[serve]\nlog-level = "info"\n')
+            config.write_text('[serve]\nlog-level = "info"\nquota = [":memories=0"]\n')
             server.process.send_signal(signal.SIGHUP)
-            self.wait_for_log(server, "event=config_reloaded log_level=info")
+            self.wait_for_log(server, "event=config_reloaded log_level=info namespace_quotas=1")
+            create = memory_pb.CreateMemoryRequest
+            with self.assertRaises(grpc.RpcError) as raised:
+                list(memory_grpc.MemoryServiceStub(server.channel).CreateMemory(iter(
+                    [create(spec=create.Spec(name="cats")), create(text=b"Cats sleep.")])))
+            self.assertEqual(raised.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
             self.assertNotIn("rpc=GetModel", server.log())
             stub.GetModel(v1.GetModelRequest())
             self.wait_for_log(server, "rpc=GetModel status=OK")

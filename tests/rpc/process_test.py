@@ -218,8 +218,8 @@ class ProcessTest(FolderTest):
         store = self.folder / "store"
         for arguments in (["--model", "nowhere"], ["--model", model, "--device", "cuda:77"],
                           ["--model", model, "--device", "tpu"],
-                          ["--model", model, "--device", "cuda:0", "--weights", "fp16"],
-                          ["--model", model, "--device", "cuda:0", "--cache", "fp16"], ["--model", model, "--listen", "127.0.0.1:99999"],
+                          ["--model", model, "--device", "torch", "--weights", "fp16"],
+                          ["--model", model, "--device", "torch", "--cache", "fp16"], ["--model", model, "--listen", "127.0.0.1:99999"],
                           ["--model", model, "--port-file", "/no/such/folder/port", "--listen", "127.0.0.1:0"]):
             result = run("serve", "--store", store, "--log-level", "off", *arguments)
             self.assertEqual(result.returncode, 1, arguments)
