@@ -2,6 +2,8 @@
 #include "memory_store/segment_cache.h"
 
 #include <algorithm>
+#include <map>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +15,15 @@ SegmentCache::SegmentCache(int64_t max_bytes, Loader loader)
 
 absl::StatusOr<std::vector<std::shared_ptr<const Segment>>> SegmentCache::Get(
     std::span<const Wanted> wanted) {
+  std::map<std::string_view, int64_t> sizes;
+  for (const Wanted& one : wanted) sizes[one.digest] = one.size_bytes;
+  int64_t all = 0;
+  for (const auto& [digest, bytes] : sizes) all += bytes;
+  if (all > max_bytes_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it needs ", all, " bytes of resident segments, more than the whole budget of ",
+                     max_bytes_, " bytes"));
+  }
   std::vector<std::shared_ptr<const Segment>> found(wanted.size());
   std::unique_lock lock(mutex_);
   for (;;) {

@@ -35,7 +35,7 @@ class SegmentCache {
   SegmentCache(int64_t max_bytes, Loader loader);
 
   // In the order wanted; loads what is missing. RESOURCE_EXHAUSTED: it does not fit beside what is in use;
-  // others are the loader's.
+  // FAILED_PRECONDITION: nor alone; others are the loader's.
   absl::StatusOr<std::vector<std::shared_ptr<const Segment>>> Get(std::span<const Wanted> wanted);
 
   // Takes up a segment, in place of the one with its digest, and keeps it where it fits. Returns it in the

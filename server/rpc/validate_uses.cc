@@ -7,11 +7,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "server/generation/stop_reasons.h"
 #include "server/rpc/memory_rights.h"
 #include "server/rpc/validate_memory.h"
 
 namespace mtm {
 namespace {
+
+// When what is in use may have been let go.
+constexpr absl::Duration kLoadRetryDelay = absl::Seconds(1);
 
 constexpr Range kNotNegative{0};
 constexpr Range kAboveZero{.low = 0, .above_low = true};
@@ -145,8 +150,11 @@ absl::Status FindMemories(const MemoryUseProtos& protos, MemoryStore& store, con
     const std::string& reference = protos[i].memory();
     auto memory = WithRight(principal, Right::kRead, reference, store, [&] { return store.Get(reference); });
     if (!memory.ok()) {
-      return absl::Status(memory.status().code(),
-                          absl::StrCat(UseField(i, "memory"), ": ", memory.status().message()));
+      const std::string message = absl::StrCat(UseField(i, "memory"), ": ", memory.status().message());
+      // What the request itself holds of other memories is never let go for it.
+      const bool may_fit_later = absl::IsResourceExhausted(memory.status()) && i == 0;
+      if (may_fit_later) return Overloaded(message, kLoadRetryDelay);
+      return absl::Status(memory.status().code(), message);
     }
     uses[i].memory = *std::move(memory);
     const absl::Status fits = CheckFits(i, uses[i], model);

@@ -28,8 +28,8 @@ std::vector<MemoryUse> ReadMemoryUses(const MemoryUseProtos& protos, const Model
 bool WouldLoad(const MemoryUseProtos& protos, const MemoryStore& store, const Principal& principal);
 
 // Finds the memory of each use, and loads those that are not resident. NOT_FOUND, DATA_LOSS and
-// RESOURCE_EXHAUSTED as WithRight and MemoryStore::Get; FAILED_PRECONDITION: made by another model, or a
-// layer that it does not keep.
+// RESOURCE_EXHAUSTED as WithRight and MemoryStore::Get, the last with a delay where another try may succeed;
+// FAILED_PRECONDITION: made by another model, a layer that it does not keep, or too large for the server.
 absl::Status FindMemories(const MemoryUseProtos& protos, MemoryStore& store, const ModelInfo& model,
                           const Principal& principal, std::vector<MemoryUse>& uses);
 

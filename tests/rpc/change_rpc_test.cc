@@ -180,5 +180,25 @@ TEST_F(ChangeRpcTest, AServerThatOnlyReadsChangesNothing) {
   server_->Generate("prompt: 'Hi' memory_uses { memory: 'a' layers: 1 }");
 }
 
+TEST_F(ChangeRpcTest, AMemoryThatDoesNotFitBesideWhatIsInUseIsWorthAnotherTry) {
+  Write("a", 100);
+  Write("b", 200);
+  Restart({.max_resident_bytes = Get("a").size_bytes() * 3 / 2});
+  auto in_use = store_->Get("a");
+  const auto request = FromText<v1::GenerateRequest>(
+      "prompt: 'Cats' memory_uses { memory: 'b' layers: 1 } parameters { max_tokens: 1 }");
+  v1::GenerateResponse response;
+  const grpc::Status status = server_->Generate(request, response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+  google::rpc::Status details;
+  google::rpc::RetryInfo retry;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  ASSERT_EQ(details.details_size(), 1);
+  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 1);
+  in_use = absl::NotFoundError("let go");
+  EXPECT_TRUE(server_->Generate(request, response).ok());
+}
+
 }  // namespace
 }  // namespace mtm
