@@ -9,21 +9,27 @@
 #include "absl/strings/str_cat.h"
 
 namespace mtm {
+namespace {
+
+// FAILED_PRECONDITION where even an empty cache of `max_bytes` had no room for all of them: nothing is let go
+// for those.
+absl::Status FitsAlone(std::span<const SegmentCache::Wanted> wanted, int64_t max_bytes) {
+  std::map<std::string_view, int64_t> sizes;
+  for (const SegmentCache::Wanted& one : wanted) sizes[one.digest] = one.size_bytes;
+  int64_t all = 0;
+  for (const auto& [digest, bytes] : sizes) all += bytes;
+  if (all <= max_bytes) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "it needs ", all, " bytes of resident segments, more than the whole budget of ", max_bytes, " bytes"));
+}
+
+}  // namespace
 
 SegmentCache::SegmentCache(int64_t max_bytes, Loader loader)
     : max_bytes_(max_bytes), loader_(std::move(loader)) {}
 
 absl::StatusOr<std::vector<std::shared_ptr<const Segment>>> SegmentCache::Get(
     std::span<const Wanted> wanted) {
-  std::map<std::string_view, int64_t> sizes;
-  for (const Wanted& one : wanted) sizes[one.digest] = one.size_bytes;
-  int64_t all = 0;
-  for (const auto& [digest, bytes] : sizes) all += bytes;
-  if (all > max_bytes_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("it needs ", all, " bytes of resident segments, more than the whole budget of ",
-                     max_bytes_, " bytes"));
-  }
   std::vector<std::shared_ptr<const Segment>> found(wanted.size());
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -51,13 +57,14 @@ absl::StatusOr<std::vector<std::shared_ptr<const Segment>>> SegmentCache::Get(
       continue;
     }
     // All at once: of two requests for several segments each, one gets all of its own.
-    if (absl::Status status = MakeRoom(bytes); !status.ok()) {
+    absl::Status status = FitsAlone(wanted, max_bytes_);
+    if (status.ok()) status = MakeRoom(bytes);
+    if (!status.ok()) {
       for (const Wanted& one : to_load) slots_.erase(one.digest);
       return status;
     }
     loading_bytes_ += bytes;
     for (const Wanted& one : to_load) slots_[one.digest].loading = true;
-    absl::Status status;
     for (const Wanted& one : to_load) {
       if (!status.ok()) {
         EndLoading(one, status).IgnoreError();

@@ -38,7 +38,8 @@ def start_server(args, folder):
     port_file = Path(folder) / "port"
     server = subprocess.Popen([args.server, "serve", "--model", args.model, "--store", f"{folder}/store",
                                "--listen", "127.0.0.1:0", "--port-file", port_file, "--log-level", "warning",
-                               "--weights", args.weights, "--cache", args.cache, "--threads", "1"])  # so small a model gains nothing by more
+                               "--weights", args.weights, "--cache", args.cache,
+                               "--threads", "1"])  # so small a model gains nothing by more
     while not port_file.exists():
         if server.poll() is not None:
             sys.exit("measure.py: the server did not start")

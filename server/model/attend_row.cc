@@ -39,7 +39,7 @@ struct Floats {
   using Number = float;
   static constexpr size_t kLanes = kLanes_;
   [[gnu::always_inline]] static void LoadLanes(const float* from, Lanes<kLanes>& lanes) {
-    std::memcpy(&lanes, from, sizeof(lanes));
+    Load<kLanes>(from, lanes);
   }
   static float ToFloat(float x) { return x; }
 };

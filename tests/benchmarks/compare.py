@@ -276,7 +276,8 @@ def main():
         options.json.write_text(json.dumps(
             {"against_ctranslate2": [{"name": key[0], "weights": key[1], "batch": key[2], **result}
                                      for key, result in results.items()],
-             "generations": generations.json(), **steps.json(), "million": million.json() if million else None, "server": overhead}))
+             "generations": generations.json(), **steps.json(), "million": million.json() if million else None,
+             "server": overhead}))
     if options.plot:
         plot(results, options.plot)
     sys.exit(0 if is_met else 1)

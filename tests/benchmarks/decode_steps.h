@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode steps as the benchmarks run them, and what memories change in them.
+// Decode steps as the benchmarks run them.
 #ifndef MTM_TESTS_BENCHMARKS_DECODE_STEPS_H_
 #define MTM_TESTS_BENCHMARKS_DECODE_STEPS_H_
 
@@ -57,30 +57,12 @@ inline std::unique_ptr<Sequence> StartSteps(const Model& model, const Sequence& 
   return sequence;
 }
 
-// Times steps that follow `prefilled`, begun anew every kStepsPerFork; `after_step` looks at each. How many.
-template <typename AfterStep>
-int64_t TimeSteps(benchmark::State& state, const Model& model, const Sequence& prefilled,
-                  AfterStep after_step) {
-  std::unique_ptr<Sequence> sequence;
-  int64_t steps = 0;
-  for (auto _ : state) {
-    if (steps % kStepsPerFork == 0) {
-      state.PauseTiming();
-      sequence = StartSteps(model, prefilled);
-      state.ResumeTiming();
-    }
-    const auto token = static_cast<int32_t>(steps * 31 % 50000);
-    sequence->Append({&token, 1});
-    RunStep(model, *sequence);
-    ++steps;
-    after_step(*sequence);
-  }
-  return steps;
-}
-
-// Times steps of sequences together that follow `prefilled`, begun anew every kStepsPerFork.
-inline void TimeStepsTogether(benchmark::State& state, const Model& model,
-                              const std::vector<std::unique_ptr<Sequence>>& prefilled) {
+// Times steps, all sequences' together, that follow `prefilled`, begun anew every kStepsPerFork; `after_step`
+// looks at each sequence behind each. How many steps.
+template <typename AfterStep = void (*)(const Sequence&)>
+int64_t TimeSteps(
+    benchmark::State& state, const Model& model, const std::vector<std::unique_ptr<Sequence>>& prefilled,
+    AfterStep after_step = [](const Sequence&) {}) {
   std::vector<std::unique_ptr<Sequence>> sequences;
   std::vector<Sequence*> batch;
   int64_t steps = 0;
@@ -98,8 +80,10 @@ inline void TimeStepsTogether(benchmark::State& state, const Model& model,
     const auto token = static_cast<int32_t>(steps++ * 31 % 50000);
     for (Sequence* sequence : batch) sequence->Append({&token, 1});
     if (absl::Status status = model.Step(batch); !status.ok()) state.SkipWithError("step failed");
+    for (const Sequence* sequence : batch) after_step(*sequence);
   }
   state.SetItemsProcessed(state.iterations() * std::ssize(batch));
+  return steps;
 }
 
 }  // namespace mtm

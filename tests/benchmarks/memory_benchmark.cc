@@ -230,23 +230,13 @@ std::vector<MemoryUse> Uses(int type) {
   return {};
 }
 
-// Behind a context of `kContext` tokens.
-void Step(benchmark::State& state, int type) {
-  const Model& model = TheShared().model();
-  const auto prefilled = Prefilled(model, kContext, Mode::kCached, Uses(type));
-  TimeSteps(state, model, *prefilled, [](const Sequence&) {});
-}
-
-// kBatch such sequences in one step.
-void BatchedStep(benchmark::State& state, int type) {
-  const Model& model = TheShared().model();
-  TimeStepsTogether(state, model, PrefilledApart(model, kBatch, kContext, [type] { return Uses(type); }));
-}
-
-void RegisterStep(const std::string& name, void (*step)(benchmark::State&, int), int type) {
-  benchmark::RegisterBenchmark(name.c_str(), [step, type](benchmark::State& state) { step(state, type); })
-      ->UseRealTime()
-      ->Unit(benchmark::kMillisecond);
+// Steps of `batch` sequences behind contexts of `kContext` tokens.
+void RegisterStep(const std::string& name, int batch, int type) {
+  const auto step = [batch, type](benchmark::State& state) {
+    const Model& model = TheShared().model();
+    TimeSteps(state, model, PrefilledApart(model, batch, kContext, [type] { return Uses(type); }));
+  };
+  benchmark::RegisterBenchmark(name.c_str(), step)->UseRealTime()->Unit(benchmark::kMillisecond);
 }
 
 void Register() {
@@ -266,8 +256,8 @@ void Register() {
         ->Unit(benchmark::kMicrosecond);
     for (const int type : {0, 2, 3}) {  // plain beside the others: a machine is not the same for minutes
       const std::string kind = "/type:" + std::to_string(type) + size;
-      RegisterStep("Step" + kind, Step, type);
-      RegisterStep("BatchedStep" + kind, BatchedStep, type);
+      RegisterStep("Step" + kind, 1, type);
+      RegisterStep("BatchedStep" + kind, kBatch, type);
     }
     benchmark::RegisterBenchmark(("Append" + size).c_str(), Append)
         ->Iterations(8)

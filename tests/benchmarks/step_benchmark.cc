@@ -66,9 +66,10 @@ std::unique_ptr<Sequence> Prefilled(int n_tokens, Mode mode, int64_t use) {
 
 // Steps that follow a context of state.range(0) tokens.
 void DecodeStep(benchmark::State& state, Mode mode) {
-  const auto prefilled = Prefilled(static_cast<int>(state.range(0)), mode, state.range(1));
+  std::vector<std::unique_ptr<Sequence>> prefilled;
+  prefilled.push_back(Prefilled(static_cast<int>(state.range(0)), mode, state.range(1)));
   int64_t changed = 0, rows = 0;
-  const int64_t steps = TimeSteps(state, *Shared().model, *prefilled, [&](const Sequence& sequence) {
+  const int64_t steps = TimeSteps(state, *Shared().model, prefilled, [&](const Sequence& sequence) {
     changed += sequence.tokens_heads_changed();
     rows += std::accumulate(sequence.rows_computed().begin(), sequence.rows_computed().end(), int64_t{0});
   });
@@ -83,8 +84,8 @@ void Prefill(benchmark::State& state) {
 // state.range(0) sequences of 128 tokens, each of its own prompt, in one step.
 void BatchedStep(benchmark::State& state) {
   const Model& model = *Shared().model;
-  TimeStepsTogether(state, model,
-                    PrefilledApart(model, state.range(0), 128, [&state] { return Uses(state.range(1)); }));
+  TimeSteps(state, model,
+            PrefilledApart(model, state.range(0), 128, [&state] { return Uses(state.range(1)); }));
 }
 
 // state.range(1) tokens each, and a cache of numbers of state.range(2) bits.
@@ -94,7 +95,7 @@ void CacheStep(benchmark::State& state) {
   std::vector<std::unique_ptr<Sequence>> prefilled;
   prefilled.push_back(Prefilled(model, static_cast<int>(state.range(1)), Mode::kCached, {}, cache));
   while (std::ssize(prefilled) < state.range(0)) prefilled.push_back(prefilled.front()->Fork());
-  TimeStepsTogether(state, model, prefilled);
+  TimeSteps(state, model, prefilled);
 }
 
 // The floor that a plain step is held against: its matrix products by bare at::linear calls, one row.
@@ -119,8 +120,8 @@ void BareLinearCalls(benchmark::State& state) {
   }
 }
 
-// What bounds a step: memory that all threads read, fetched ahead as a step's weights are (at::sum, which
-// does not, is slower than a step), and multiplications where nothing has to be fetched.
+// What bounds a step: memory that all threads read, fetched ahead as a step's weights are, and
+// multiplications where nothing has to be fetched.
 void ReadMemory(benchmark::State& state) {
   const c10::InferenceMode inference;
   const at::Tensor numbers = at::ones({int64_t{1} << 27});

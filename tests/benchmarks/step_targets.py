@@ -28,6 +28,14 @@ def run_benchmark(program, threads, *arguments):
             return report.read(file)
 
 
+def print_against_plain(what, unit, shown, against_plain):
+    """`shown` and `against_plain`: functions of batch and type."""
+    print(f"\n| {what} | batch | {unit} | speed against plain |\n| --- | --- | --- | --- |")
+    for kind, name in TYPES.items():
+        for batch in BATCHES:
+            print(f"| {name} | {batch} | {shown(batch, kind)} | {against_plain(batch, kind):.2f} |")
+
+
 class Generations:
     """Tokens a second of `mtm`, a contender of compare.py, by batch and type: what is looked up is kept, so that the steps
     right behind a prompt, which Steps has, take more than those that follow."""
@@ -48,11 +56,8 @@ class Generations:
         return self.speed[batch, kind] / self.speed[batch, 0]
 
     def table(self):
-        print("\n| generations, memory of 1,000 tokens | batch | tokens/s | speed against plain |\n"
-              "| --- | --- | --- | --- |")
-        for kind, name in TYPES.items():
-            for batch in BATCHES:
-                print(f"| {name} | {batch} | {self.speed[batch, kind]:.0f} | {self.against_plain(batch, kind):.2f} |")
+        print_against_plain("generations, memory of 1,000 tokens", "tokens/s",
+                            lambda batch, kind: f"{self.speed[batch, kind]:.0f}", self.against_plain)
 
     def targets(self):
         """(name, value, at least)"""
@@ -73,16 +78,14 @@ class Million:
                 build / "benchmarks" / "memory_benchmark", threads, f"--benchmark_filter={MILLION_FILTER}",
                 "--benchmark_min_time=4"):
             if name != "Create":
-                self.taken[16 if name == "BatchedStep" else 1, arguments["type"]] = benchmark["seconds"]
+                self.taken[BATCHES[-1] if name == "BatchedStep" else BATCHES[0], arguments["type"]] = benchmark["seconds"]
 
     def against_plain(self, batch, kind):
         return self.taken[batch, 0] / self.taken[batch, kind]
 
     def table(self):
-        print(f"\n| cached mode, memory of {MILLION:,} tokens | batch | step, ms | speed against plain |\n"
-              "| --- | --- | --- | --- |")
-        for (batch, kind), seconds in sorted(self.taken.items(), key=lambda item: (item[0][1], item[0][0])):
-            print(f"| {TYPES[kind]} | {batch} | {1e3 * seconds:.1f} | {self.against_plain(batch, kind):.2f} |")
+        print_against_plain(f"steps right behind a prompt of 128, memory of {MILLION:,} tokens", "step, ms",
+                            lambda batch, kind: f"{1e3 * self.taken[batch, kind]:.1f}", self.against_plain)
 
     def targets(self):
         for kind in MEMORY_TARGETS:
@@ -127,12 +130,9 @@ class Steps:
         return self.seconds("Prefill", context, kind) / self.seconds("DecodeStep/exact", context, kind)
 
     def table(self):
-        print("\n| steps right behind a prompt of 128, memory of 1,000 tokens | batch | step, ms | speed against plain |\n"
-              "| --- | --- | --- | --- |")
-        for kind, name in TYPES.items():
-            for batch in BATCHES:
-                print(f"| {name} | {batch} | {1e3 * self.seconds('BatchedStep', batch, kind):.1f} | "
-                      f"{self.against_plain(batch, kind):.2f} |")
+        print_against_plain("steps right behind a prompt of 128, memory of 1,000 tokens", "step, ms",
+                            lambda batch, kind: f"{1e3 * self.seconds('BatchedStep', batch, kind):.1f}",
+                            self.against_plain)
         print("\n| exact mode | context | step, ms | all anew, ms | ratio | rows run a layer |\n"
               "| --- | --- | --- | --- | --- | --- |")
         for kind in EXACT_TARGETS:
