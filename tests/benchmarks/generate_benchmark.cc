@@ -3,8 +3,9 @@
 //   generate_benchmark FOLDER fp32|fp16|int8 THREADS
 //   < {"prompts":[[1,2],[3,4]],"max_tokens":128}
 //   > {"seconds":1.5,"tokens":[[...],[...]]}
-// With "type":2 or 3 beside the prompts each request uses a memory of 1,000 tokens as memory_settings.h has
-// it.
+// With "type":2 or 3 and "memory_tokens":1000 beside the prompts each request uses a memory of that many
+// tokens as memory_settings.h has it; made by the model, or beyond 10,000 tokens synthetic
+// (synthetic_memory.h).
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/time/clock.h"
 #include "memory_store/memory_store.h"
@@ -24,6 +26,7 @@
 #include "server/generation/make_memory.h"
 #include "server/model/threads.h"
 #include "tests/benchmarks/memory_settings.h"
+#include "tests/benchmarks/synthetic_memory.h"
 
 namespace mtm {
 namespace {
@@ -50,13 +53,13 @@ class Recorder : public GenerationSink {
   absl::Status status_;
 };
 
-// A memory of tokens without meaning, made when it is first asked for.
+// Made when they are first asked for.
 class Memories {
  public:
   explicit Memories(const Model& model) : model_(model) {
     std::string pattern = (std::filesystem::temp_directory_path() / "generate_benchmark.XXXXXX").string();
     folder_ = mkdtemp(pattern.data());
-    store_ = MemoryStore::Open(folder_).value();
+    store_ = Must(MemoryStore::Open(folder_));
   }
   ~Memories() {
     store_.reset();
@@ -66,34 +69,50 @@ class Memories {
   Memories& operator=(const Memories&) = delete;
 
   // Of one request: each gets the memory from the store, as in the server.
-  std::vector<MemoryUse> Uses(int type) {
+  std::vector<MemoryUse> Uses(int type, int64_t n_tokens) {
     if (type == 0) return {};
-    if (!is_made_) {
-      const CreateRequest request{
-          .name = "memory", .leading = {198}, .tokens = SomeTokens(1000, 1), .layers = {7, 8, 9, 10}};
-      is_made_ = MakeMemory(model_, *store_, request).ok();
-    }
-    const std::shared_ptr<const Memory> memory = store_->Get("memory").value();
-    if (type == 2) return {{memory, {10}, kRecallSettings}};
+    const std::string name = absl::StrCat("of-", n_tokens);
+    if (!store_->Find(name).ok()) Make(name, n_tokens);
+    const std::shared_ptr<const Memory> memory = Must(store_->Get(name));
+    if (type == 2) return {{memory, {memory->spec().layers.back()}, kRecallSettings}};
     return {{memory, {7, 8, 9}, kSentimentSettings}};
   }
 
  private:
+  // By the model, of tokens without meaning, where that does not take minutes.
+  void Make(const std::string& name, int64_t n_tokens) {
+    if (n_tokens <= 10'000) {
+      const CreateRequest request{.name = name,
+                                  .leading = {198},
+                                  .tokens = SomeTokens(static_cast<int>(n_tokens), 1),
+                                  .layers = {7, 8, 9, 10}};
+      Must(MakeMemory(model_, *store_, request).status());
+      return;
+    }
+    const MemorySpec spec = SyntheticSpec(model_);
+    const std::vector<PlannedWindow> windows = SyntheticWindows(n_tokens);
+    const std::unique_ptr<MemoryWriter> writer = Must(store_->Create(name, spec, windows));
+    SyntheticKeys keys(1, spec.head_dim);
+    StoreClock clock;
+    for (const PlannedWindow& window : windows) WriteWindow(*writer, spec, window.n_tokens, keys, clock);
+    Must(writer->Commit().status());
+  }
+
   const Model& model_;
   std::filesystem::path folder_;
   std::unique_ptr<MemoryStore> store_;
-  bool is_made_ = false;
 };
 
 Json Run(Engine& engine, Memories& memories, const Json& task) {
   const auto prompts = task["prompts"].get<std::vector<std::vector<int32_t>>>();
   const int type = task.value("type", 0);
+  const int64_t memory_tokens = task.value("memory_tokens", 0);
   absl::BlockingCounter running(static_cast<int>(prompts.size()));
   std::vector<std::shared_ptr<Recorder>> recorders;
   const absl::Time start = absl::Now();
   for (const std::vector<int32_t>& prompt : prompts) {
     recorders.push_back(std::make_shared<Recorder>(running));
-    engine.Generate({.context = {.prompt = prompt, .uses = memories.Uses(type)},
+    engine.Generate({.context = {.prompt = prompt, .uses = memories.Uses(type, memory_tokens)},
                      .max_tokens = task["max_tokens"],
                      .sampling = {.temperature = 0},
                      .ignore_end_of_text = true},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a memory costs by its size: making, loading, appending to, searching, and a generation step that uses
-// it. GPT-2 124M's shape, layers 7 to 9, halves. Keys are synthetic (synthetic_keys.h); creating is the
-// store's part, without the model's pass over the text. Sizes run from small to large, and each leaves its
+// it. GPT-2 124M's shape; memories are synthetic (synthetic_memory.h), and creating is the store's part,
+// without the model's pass over the text. Sizes run from small to large, and each leaves its
 // memory to the benchmarks behind it, so a filter has to keep Create. A million tokens take 10 GB in TMPDIR.
 //   build/benchmarks/memory_benchmark --benchmark_out=memory.json && tests/benchmarks/plot_memory.py
 //   memory.json
@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -26,30 +25,16 @@
 #include "memory_store/segment.h"
 #include "server/model/model.h"
 #include "tests/benchmarks/decode_steps.h"
+#include "tests/benchmarks/synthetic_memory.h"
 #include "tests/support/gpt2_shapes.h"
-#include "tests/support/synthetic_keys.h"
 
 namespace mtm {
 namespace {
 
-constexpr int64_t kWindow = 1023;  // the context, less the leading token
 constexpr int64_t kAppended = 1000;
 constexpr int kContext = 128;
 constexpr int kBatch = 16;
 constexpr int kNeighbours = 5;
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (value.ok()) return *std::move(value);
-  std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
-  std::exit(1);
-}
-
-void Must(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
 
 // What every benchmark shares: the model, a store, and in it one memory at a time.
 class Shared {
@@ -70,15 +55,7 @@ class Shared {
   MemoryStore& store() { return *store_; }
   std::shared_ptr<const Memory> memory() { return Must(store_->Get("memory")); }
 
-  MemorySpec spec() const {
-    const ModelConfig& config = model_->config();
-    return {.model_fingerprint = model_->fingerprint(),
-            .layers = {7, 8, 9},
-            .n_head = config.n_head,
-            .head_dim = config.head_dim(),
-            .leading = {198},
-            .dtype = DataType::kF16};
-  }
+  MemorySpec spec() const { return SyntheticSpec(*model_); }
 
  private:
   std::unique_ptr<Model> model_;
@@ -89,35 +66,6 @@ class Shared {
 Shared& TheShared() {
   static Shared shared;
   return shared;
-}
-
-// Time in the store, without that in making numbers for it.
-class StoreClock {
- public:
-  template <typename Work>
-  auto Time(const Work& work) {
-    const absl::Time start = absl::Now();
-    auto result = work();
-    total_ += absl::Now() - start;
-    return result;
-  }
-  double seconds() const { return absl::ToDoubleSeconds(total_); }
-
- private:
-  absl::Duration total_;
-};
-
-void WriteWindow(MemoryWriter& writer, const MemorySpec& spec, int64_t n_tokens, SyntheticKeys& keys,
-                 StoreClock& clock) {
-  const std::vector<int32_t> tokens(static_cast<size_t>(n_tokens), 1);
-  std::vector<float> rows(tokens.size() * static_cast<size_t>(spec.head_dim));
-  Must(clock.Time([&] { return writer.BeginWindow(tokens); }));
-  for (const int layer : spec.layers) {
-    for (int head = 0; head < spec.n_head; ++head) {
-      keys.Fill(layer * spec.n_head + head, rows);
-      Must(clock.Time([&] { return writer.Write(layer, head, rows, rows); }));
-    }
-  }
 }
 
 // Bytes of this process that no file backs.
@@ -135,9 +83,7 @@ double AnonymousBytes() {
 void Create(benchmark::State& state, int64_t n_tokens) {
   Shared& shared = TheShared();
   const MemorySpec spec = shared.spec();
-  std::vector<PlannedWindow> windows;
-  for (int64_t begin = 0; begin < n_tokens; begin += kWindow)
-    windows.push_back({.n_tokens = std::min(kWindow, n_tokens - begin), .source = ""});
+  const std::vector<PlannedWindow> windows = SyntheticWindows(n_tokens);
   for (auto _ : state) {
     if (shared.store().Find("memory").ok()) Must(shared.store().Delete("memory"));
     const double before = AnonymousBytes();

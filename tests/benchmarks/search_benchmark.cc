@@ -155,7 +155,7 @@ void BM_Index(benchmark::State& state) {
 }
 BENCHMARK(BM_Index)
     ->ArgNames({"f16", "clustered", "queries"})
-    ->ArgsProduct({{0, 1}, {1}, {1, 16}})
+    ->ArgsProduct({{0, 1}, {1}, {1, 16, 64}})
     ->Args({0, 0, 1})
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a memory costs, and exact mode against computing all anew, against targets: whole generations in the engine;
-single steps of step_benchmark, and of memory_benchmark for a memory of a million tokens."""
+"""What a memory costs, and exact mode against computing all anew, against targets: whole generations in the engine, and
+single steps of step_benchmark."""
 import os
 import pathlib
 import statistics
@@ -11,11 +11,9 @@ import tempfile
 import report
 
 FILTER = "ReadMemory|BatchedStep/sequences:(1|16)/|DecodeStep/exact/.*type:[23]|Prefill/.*type:[23]"
-TYPES = {0: "plain", 2: "Type 2, layer 10", 3: "Type 3, layers 7 to 9"}
-MEMORY_TARGETS, EXACT_TARGETS = {2: 0.95, 3: 0.85}, {2: 4, 3: 2}
+TYPES = {0: "plain", 2: "Type 2, one layer", 3: "Type 3, layers 7 to 9"}
+EXACT_TARGETS = {2: 4, 3: 2}
 BATCHES, CONTEXTS = (1, 16), (128, 512)
-MILLION = 1_000_000
-MILLION_FILTER, MILLION_TARGET = f"(Create|Step/type:[0-9])/tokens:{MILLION}($|/)", 0.7
 
 
 def run_benchmark(program, threads, *arguments):
@@ -37,18 +35,21 @@ def print_against_plain(what, unit, shown, against_plain):
 
 
 class Generations:
-    """Tokens a second of `mtm`, a contender of compare.py, by batch and type: what is looked up is kept, so that the steps
-    right behind a prompt, which Steps has, take more than those that follow."""
+    """Tokens a second of `mtm`, a contender of compare.py, by batch and type, with a memory of `memory_tokens`: what is
+    looked up is kept, so that the steps right behind a prompt, which Steps has, take more than those that follow.
+    `least` {type: share of plain's speed}"""
 
-    def __init__(self, mtm, prompts_of, new, rounds):
-        self.taken = {}
+    def __init__(self, mtm, prompts_of, new, rounds, memory_tokens, least):
+        self.taken, self.memory_tokens, self.least = {}, memory_tokens, least
         for kind in TYPES:
-            mtm.run(prompts_of(1), kind)
+            mtm.run(prompts_of(1), kind, memory_tokens)
         for number in range(rounds):
-            print(f"\rmemories, round {number + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
+            print(f"\rmemories of {memory_tokens:,} tokens, round {number + 1} of {rounds} ", end="", file=sys.stderr,
+                  flush=True)
             for batch in BATCHES:
                 for kind in TYPES:
-                    self.taken.setdefault((batch, kind), []).append(mtm.run(prompts_of(batch), kind)[0])
+                    seconds = mtm.run(prompts_of(batch), kind, memory_tokens)[0]
+                    self.taken.setdefault((batch, kind), []).append(seconds)
         print(file=sys.stderr)
         self.speed = {key: key[0] * new / statistics.median(times) for key, times in self.taken.items()}
 
@@ -56,45 +57,19 @@ class Generations:
         return self.speed[batch, kind] / self.speed[batch, 0]
 
     def table(self):
-        print_against_plain("generations, memory of 1,000 tokens", "tokens/s",
+        print_against_plain(f"generations, memory of {self.memory_tokens:,} tokens", "tokens/s",
                             lambda batch, kind: f"{self.speed[batch, kind]:.0f}", self.against_plain)
 
     def targets(self):
         """(name, value, at least)"""
-        for kind, least in MEMORY_TARGETS.items():
+        for kind, least in self.least.items():
             for batch in BATCHES:
-                yield f"{TYPES[kind]}, batch {batch}, against plain", self.against_plain(batch, kind), least
+                yield (f"{TYPES[kind]}, memory of {self.memory_tokens:,}, batch {batch}, against plain",
+                       self.against_plain(batch, kind), least)
 
     def json(self):
-        return [{"batch": batch, "type": kind, "seconds": times} for (batch, kind), times in self.taken.items()]
-
-
-class Million:
-    """Steps with a memory of a million tokens, which takes minutes and 10 GB in TMPDIR to make."""
-
-    def __init__(self, build, threads):
-        self.taken = {}
-        for name, arguments, benchmark in run_benchmark(
-                build / "benchmarks" / "memory_benchmark", threads, f"--benchmark_filter={MILLION_FILTER}",
-                "--benchmark_min_time=4"):
-            if name != "Create":
-                self.taken[BATCHES[-1] if name == "BatchedStep" else BATCHES[0], arguments["type"]] = benchmark["seconds"]
-
-    def against_plain(self, batch, kind):
-        return self.taken[batch, 0] / self.taken[batch, kind]
-
-    def table(self):
-        print_against_plain(f"steps right behind a prompt of 128, memory of {MILLION:,} tokens", "step, ms",
-                            lambda batch, kind: f"{1e3 * self.taken[batch, kind]:.1f}", self.against_plain)
-
-    def targets(self):
-        for kind in MEMORY_TARGETS:
-            for batch in BATCHES:
-                yield (f"{TYPES[kind]}, {MILLION:,} tokens, batch {batch}, against plain",
-                       self.against_plain(batch, kind), MILLION_TARGET)
-
-    def json(self):
-        return [{"batch": batch, "type": kind, "seconds": seconds} for (batch, kind), seconds in self.taken.items()]
+        return [{"batch": batch, "type": kind, "memory_tokens": self.memory_tokens, "seconds": times}
+                for (batch, kind), times in self.taken.items()]
 
 
 class Steps:
