@@ -34,19 +34,21 @@ void PortableFillTables(std::span<const float> residual, std::span<const float> 
   }
 }
 
-void PortableSumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums) {
-  const size_t dim = tables.size() / kLevels;
-  for (size_t block = 0; block < sums.size(); block += kRowsPerBlock) {
+void PortableSumCodes(const uint8_t* codes, size_t n_blocks, size_t dim, const CodeSums& query) {
+  for (size_t block = 0; block < n_blocks; ++block) {
     int wide[kRowsPerBlock] = {};
     for (size_t i = 0; i < dim; ++i, codes += kBytesPerBlock) {
-      const uint8_t* const table = &tables[i * kLevels];
+      const uint8_t* const table = &query.tables[i * kLevels];
       for (size_t j = 0; j < kBytesPerBlock; ++j) {
         wide[j] += table[codes[j] & 15];
         wide[j + kBytesPerBlock] += table[codes[j] >> 4];
       }
     }
-    for (size_t j = 0; j < kRowsPerBlock; ++j)
-      sums[block + j] = static_cast<uint8_t>(std::min(wide[j], kSaturated));
+    query.below[block] = 0;
+    for (size_t j = 0; j < kRowsPerBlock; ++j) {
+      query.sums[block * kRowsPerBlock + j] = static_cast<uint8_t>(std::min(wide[j], kSaturated));
+      query.below[block] |= uint32_t{wide[j] < kSaturated} << j;
+    }
   }
 }
 
@@ -77,34 +79,66 @@ MTM_AVX2 void Avx2FillTables(std::span<const float> residual, std::span<const fl
   }
 }
 
-// Two dimensions at a time, one in each half of a register.
-MTM_AVX2 void Avx2SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums) {
-  const size_t dim = tables.size() / kLevels;
-  const __m256i low_bits = _mm256_set1_epi8(15);
-  for (size_t block = 0; block < sums.size(); block += kRowsPerBlock) {
-    __m256i low = _mm256_setzero_si256();   // rows 0..15
-    __m256i high = _mm256_setzero_si256();  // rows 16..31
+constexpr size_t kPrefetch = 1024;  // bytes
+
+// Of two dimensions, one in each half of a register, or of one.
+template <bool kTwo>
+MTM_AVX2 inline __m256i LoadCodes(const uint8_t* bytes) {
+  if constexpr (kTwo) return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+  return _mm256_zextsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+}
+
+// Dimensions i and i + 1, or i alone, of a block: rows 0..15 in `low`, rows 16..31 in `high`.
+template <size_t kQueries, bool kTwo>
+MTM_AVX2 inline void AddCodes(const uint8_t* codes, size_t i, const CodeSums* queries, __m256i* low,
+                              __m256i* high) {
+  const __m256i low_bits = _mm256_set1_epi8(15), code = LoadCodes<kTwo>(codes + i * kBytesPerBlock);
+  const __m256i low_code = _mm256_and_si256(code, low_bits);
+  const __m256i high_code = _mm256_and_si256(_mm256_srli_epi16(code, 4), low_bits);
+  for (size_t q = 0; q < kQueries; ++q) {
+    const __m256i table = LoadCodes<kTwo>(&queries[q].tables[i * kLevels]);
+    low[q] = _mm256_adds_epu8(low[q], _mm256_shuffle_epi8(table, low_code));
+    high[q] = _mm256_adds_epu8(high[q], _mm256_shuffle_epi8(table, high_code));
+  }
+}
+
+template <size_t kQueries>
+MTM_AVX2 void Avx2SumCodes(const uint8_t* codes, size_t n_blocks, size_t dim, const CodeSums* queries) {
+  for (size_t block = 0; block < n_blocks; ++block, codes += dim * kBytesPerBlock) {
+    __m256i low[kQueries], high[kQueries];
+    for (size_t q = 0; q < kQueries; ++q) low[q] = high[q] = _mm256_setzero_si256();
     size_t i = 0;
-    for (; i + 2 <= dim; i += 2, codes += 2 * kBytesPerBlock) {
-      const __m256i code = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
-      const __m256i table = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(&tables[i * kLevels]));
-      low = _mm256_adds_epu8(low, _mm256_shuffle_epi8(table, _mm256_and_si256(code, low_bits)));
-      high = _mm256_adds_epu8(
-          high, _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(code, 4), low_bits)));
+    for (; i + 4 <= dim; i += 4) {  // a cache line
+      // Lists lie anywhere, and the processor itself fetches ahead within a page only.
+      _mm_prefetch(reinterpret_cast<const char*>(codes + i * kBytesPerBlock) + kPrefetch, _MM_HINT_T0);
+      AddCodes<kQueries, true>(codes, i, queries, low, high);
+      AddCodes<kQueries, true>(codes, i + 2, queries, low, high);
     }
-    __m128i low_sum = _mm_adds_epu8(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-    __m128i high_sum = _mm_adds_epu8(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
-    if (i < dim) {
-      const __m128i code = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-      const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(&tables[i * kLevels]));
-      const __m128i bits = _mm256_castsi256_si128(low_bits);
-      low_sum = _mm_adds_epu8(low_sum, _mm_shuffle_epi8(table, _mm_and_si128(code, bits)));
-      high_sum =
-          _mm_adds_epu8(high_sum, _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(code, 4), bits)));
-      codes += kBytesPerBlock;
+    for (; i + 2 <= dim; i += 2) AddCodes<kQueries, true>(codes, i, queries, low, high);
+    if (i < dim) AddCodes<kQueries, false>(codes, i, queries, low, high);
+    for (size_t q = 0; q < kQueries; ++q) {
+      const __m256i sums = _mm256_adds_epu8(_mm256_permute2x128_si256(low[q], high[q], 0x20),
+                                            _mm256_permute2x128_si256(low[q], high[q], 0x31));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(&queries[q].sums[block * kRowsPerBlock]), sums);
+      const __m256i saturated = _mm256_cmpeq_epi8(sums, _mm256_set1_epi8(-1));
+      queries[q].below[block] = ~static_cast<uint32_t>(_mm256_movemask_epi8(saturated));
     }
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(&sums[block]), low_sum);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(&sums[block + kBytesPerBlock]), high_sum);
+  }
+}
+
+void Avx2SumCodes(const uint8_t* codes, size_t n_blocks, size_t dim, std::span<const CodeSums> queries) {
+  switch (queries.size()) {
+    case 0:
+      return;
+    case 1:
+      return Avx2SumCodes<1>(codes, n_blocks, dim, queries.data());
+    case 2:
+      return Avx2SumCodes<2>(codes, n_blocks, dim, queries.data());
+    case 3:
+      return Avx2SumCodes<3>(codes, n_blocks, dim, queries.data());
+    default:
+      Avx2SumCodes<kQueriesTogether>(codes, n_blocks, dim, queries.data());
+      Avx2SumCodes(codes, n_blocks, dim, queries.subspan(kQueriesTogether));
   }
 }
 
@@ -131,12 +165,12 @@ void FillTables(std::span<const float> residual, std::span<const float> scales, 
   PortableFillTables(residual, scales, unit, tables);
 }
 
-void SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums,
+void SumCodes(const uint8_t* codes, size_t n_blocks, size_t head_dim, std::span<const CodeSums> queries,
               [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  if (isa >= Isa::kAvx2) return Avx2SumCodes(codes, tables, sums);
+  if (isa >= Isa::kAvx2) return Avx2SumCodes(codes, n_blocks, head_dim, queries);
 #endif
-  PortableSumCodes(codes, tables, sums);
+  for (const CodeSums& query : queries) PortableSumCodes(codes, n_blocks, head_dim, query);
 }
 
 }  // namespace mtm

@@ -39,9 +39,17 @@ DistanceRange RangeOfDistances(std::span<const float> residual, std::span<const 
 void FillTables(std::span<const float> residual, std::span<const float> scales, float unit,
                 std::span<uint8_t> tables, Isa isa = BestIsa());
 
-// sums [rows of whole blocks]: for each row the sum of what the tables [head_dim, 16] say of its codes.
-// Saturates.
-void SumCodes(const uint8_t* codes, std::span<const uint8_t> tables, std::span<uint8_t> sums,
+// What one query makes of blocks of codes.
+struct CodeSums {
+  const uint8_t* tables;  // [head_dim, 16]
+  uint8_t* sums;          // [blocks, 32]: for each row the sum of what the tables say of its codes; saturates
+  uint32_t* below;        // [blocks]: bit j says that row j's sum is not saturated
+};
+
+// So many at a time share the reading of the codes.
+inline constexpr size_t kQueriesTogether = 4;
+
+void SumCodes(const uint8_t* codes, size_t n_blocks, size_t head_dim, std::span<const CodeSums> queries,
               Isa isa = BestIsa());
 
 }  // namespace mtm

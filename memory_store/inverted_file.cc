@@ -23,6 +23,7 @@ constexpr int kTrainRowsPerList = 64;
 constexpr int kIterations = 10;
 constexpr size_t kBatch = 1 << 14;  // rows
 constexpr int64_t kMeasured = 256;  // keys
+constexpr size_t kNearestCacheNumbers = 1 << 12;
 
 // About n of rows [0, n_rows), ascending: one at random from each of n stretches.
 std::vector<int64_t> SampleRows(int64_t n_rows, int64_t n, uint64_t seed) {
@@ -111,18 +112,43 @@ std::vector<uint32_t> AssignRows(const StoredRows& keys, std::span<const float> 
   return list_of_row;
 }
 
-std::vector<uint32_t> NearestLists(std::span<const float> centroids, std::span<const float> query, size_t n) {
-  const StoredRows rows = AsRows(centroids, query.size());
-  std::vector<float> distances(static_cast<size_t>(rows.n));
-  ApproximateDistances(rows, 0, query, distances);
-  std::vector<Neighbour> lists(distances.size());
-  for (size_t i = 0; i < lists.size(); ++i) {
-    lists[i] = {.position = static_cast<int64_t>(i),
-                .distance = std::isnan(distances[i]) ? std::numeric_limits<float>::infinity() : distances[i]};
+std::vector<std::vector<uint32_t>> NearestLists(const InvertedFile& file, std::span<const float> queries,
+                                                size_t n, size_t n_rows) {
+  const size_t dim = file.scales.size(), n_list = file.list_begins.size() - 1,
+               n_queries = queries.size() / dim;
+  const StoredRows centroids = AsRows(file.centroids, dim);
+  std::vector<float> distances(n_queries * n_list);
+  // All queries meet some of the centroids while these are in the nearest cache.
+  const size_t block = std::max<size_t>(1, kNearestCacheNumbers / dim);
+  for (size_t first = 0; first < n_list; first += block) {
+    for (size_t q = 0; q < n_queries; ++q) {
+      ApproximateDistances(centroids, static_cast<int64_t>(first), queries.subspan(q * dim, dim),
+                           std::span(distances).subspan(q * n_list + first, std::min(block, n_list - first)));
+    }
   }
-  std::partial_sort(lists.begin(), lists.begin() + static_cast<std::ptrdiff_t>(n), lists.end(), Nearer);
-  std::vector<uint32_t> nearest(n);
-  for (size_t i = 0; i < n; ++i) nearest[i] = static_cast<uint32_t>(lists[i].position);
+  std::vector<uint64_t> order(n_list);
+  std::vector<std::vector<uint32_t>> nearest(n_queries);
+  for (size_t q = 0; q < n_queries; ++q) {
+    // Numbers that are not negative have the order of their bits. Below them the list's number, for equal
+    // ones.
+    for (size_t i = 0; i < n_list; ++i) {
+      const float distance = distances[q * n_list + i];
+      const float number = std::isnan(distance) ? std::numeric_limits<float>::infinity() : distance;
+      order[i] = uint64_t{std::bit_cast<uint32_t>(number)} << 32 | i;
+    }
+    nearest[q].reserve(n);
+    size_t rows_seen = 0;
+    for (auto next = order.begin(); next != order.end() && (nearest[q].size() < n || rows_seen < n_rows);) {
+      const auto n_left = static_cast<size_t>(order.end() - next);
+      const auto end = next + static_cast<std::ptrdiff_t>(std::min(n_left, n));
+      std::partial_sort(next, end, order.end());
+      for (; next != end && (nearest[q].size() < n || rows_seen < n_rows); ++next) {
+        const auto list = static_cast<uint32_t>(*next);
+        nearest[q].push_back(list);
+        rows_seen += file.list_begins[list + 1] - file.list_begins[list];
+      }
+    }
+  }
   return nearest;
 }
 
@@ -152,18 +178,14 @@ RecallMeter::RecallMeter(const StoredRows& keys, int n_list, uint64_t seed)
   }
 }
 
-std::span<const float> RecallMeter::Query(size_t i) const {
-  return std::span(queries_).subspan(i * dim_, dim_);
-}
-
-std::vector<double> RecallMeter::OfLists(std::span<const float> centroids,
+std::vector<double> RecallMeter::OfLists(const InvertedFile& file,
                                          std::span<const uint32_t> list_of_row) const {
-  const size_t n_list = centroids.size() / dim_;
+  const size_t n_list = file.list_begins.size() - 1;
   std::vector<int64_t> found(n_list + 1);  // [p]: neighbours in the p-th nearest list, from 1
   std::vector<size_t> rank(n_list);
+  const std::vector<std::vector<uint32_t>> lists = NearestLists(file, queries_, n_list, 0);
   for (size_t i = 0; i < nearest_.size(); ++i) {
-    const std::vector<uint32_t> lists = NearestLists(centroids, Query(i), n_list);
-    for (size_t p = 0; p < n_list; ++p) rank[lists[p]] = p + 1;
+    for (size_t p = 0; p < n_list; ++p) rank[lists[i][p]] = p + 1;
     for (const uint32_t row : nearest_[i]) ++found[rank[list_of_row[row]]];
   }
   std::vector<double> recall(n_list + 1);
@@ -178,13 +200,10 @@ std::vector<double> RecallMeter::OfLists(std::span<const float> centroids,
 double RecallMeter::Of(const Propose& propose) const {
   if (n_neighbours_ == 0) return 1;
   size_t n_found = 0;
-  std::vector<uint32_t> rows;
+  std::vector<std::vector<uint32_t>> proposed = propose(queries_);
   for (size_t i = 0; i < nearest_.size(); ++i) {
-    rows.clear();
-    propose(Query(i), rows);
-    std::sort(rows.begin(), rows.end());
-    for (const uint32_t row : nearest_[i])
-      n_found += std::binary_search(rows.begin(), rows.end(), row) ? 1 : 0;
+    std::ranges::sort(proposed[i]);
+    for (const uint32_t row : nearest_[i]) n_found += std::ranges::binary_search(proposed[i], row) ? 1 : 0;
   }
   return static_cast<double>(n_found) / static_cast<double>(n_neighbours_);
 }

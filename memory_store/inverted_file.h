@@ -34,8 +34,11 @@ absl::StatusOr<std::vector<float>> TrainCentroids(const StoredRows& keys, int n_
 // For each row the list of its nearest centroid, [n_rows].
 std::vector<uint32_t> AssignRows(const StoredRows& keys, std::span<const float> centroids);
 
-// The lists whose centroids are the `n` nearest to `query` [head_dim], nearest first.
-std::vector<uint32_t> NearestLists(std::span<const float> centroids, std::span<const float> query, size_t n);
+// For each of the queries [n_queries, head_dim] the `n` lists whose centroids are the nearest, nearest first;
+// more where these have fewer than `n_rows` rows, until there are as many or no further list. Precondition: n
+// <= n_list.
+std::vector<std::vector<uint32_t>> NearestLists(const InvertedFile& file, std::span<const float> queries,
+                                                size_t n, size_t n_rows);
 
 // What some of the keys find of their 10 nearest others, found once by an exact search. The keys are some
 // that TrainCentroids, with this seed, did not see.
@@ -44,17 +47,15 @@ class RecallMeter {
   RecallMeter(const StoredRows& keys, int n_list, uint64_t seed);
 
   // recall[p]: the share in the p nearest lists. p = 0..n_list; ascending to 1.
-  std::vector<double> OfLists(std::span<const float> centroids, std::span<const uint32_t> list_of_row) const;
+  std::vector<double> OfLists(const InvertedFile& file, std::span<const uint32_t> list_of_row) const;
 
-  // The share that `propose`(key, rows) proposes, which is called for each key [head_dim] with no rows.
-  using Propose = std::function<void(std::span<const float> key, std::vector<uint32_t>& rows)>;
+  // The share that `propose` proposes: rows for each of the keys [n, head_dim].
+  using Propose = std::function<std::vector<std::vector<uint32_t>>(std::span<const float> keys)>;
   double Of(const Propose& propose) const;
 
   static constexpr int kNeighbours = 10;
 
  private:
-  std::span<const float> Query(size_t i) const;
-
   size_t dim_;
   std::vector<float> queries_;                  // [measured, head_dim]
   std::vector<std::vector<uint32_t>> nearest_;  // of each query

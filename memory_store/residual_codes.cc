@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <span>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "memory_store/code_sums.h"
@@ -64,94 +66,180 @@ void Scale(std::span<float> residual, std::span<const float> scales) {
   for (size_t i = 0; i < residual.size(); ++i) residual[i] = scales[i] > 0 ? residual[i] / scales[i] : 0;
 }
 
-// Of eight, as most are.
-bool AllSaturated(const uint8_t* sums) {
-  uint64_t eight;
-  std::memcpy(&eight, sums, sizeof(eight));
-  return eight == ~uint64_t{0};
+// Of a list: its rows are at places [begin, end) of the lists' order, in whole blocks with others.
+struct ListPlace {
+  size_t begin, end;
+
+  size_t first_block() const { return begin / kRowsPerBlock; }
+  size_t n_blocks() const { return CodeBlocks(end) - first_block(); }
+
+  // Which rows of a block are the list's, a bit each.
+  uint32_t RowsOf(size_t block) const {
+    const size_t first = block * kRowsPerBlock;
+    uint32_t rows = ~uint32_t{0};
+    if (first < begin) rows &= ~uint32_t{0} << (begin - first);
+    if (first + kRowsPerBlock > end) rows &= ~uint32_t{0} >> (first + kRowsPerBlock - end);
+    return rows;
+  }
+};
+
+ListPlace PlaceOfList(const InvertedFile& file, uint32_t list) {
+  return {.begin = file.list_begins[list], .end = file.list_begins[list + 1]};
 }
 
-// Keeps the n nearest rows of the lists that it is shown.
-class Scan {
+// A list as one query sees it.
+class Probe {
  public:
-  Scan(const InvertedFile& file, std::span<const float> query, size_t n)
-      : file_(file), query_(query), n_(n), residual_(query.size()), tables_(query.size() * kLevels) {}
+  explicit Probe(size_t dim) : residual_(dim), tables_(dim * kLevels) {}
 
-  size_t n_candidates() const { return candidates_.size(); }
+  // Distances that its rows may have.
+  DistanceRange Turn(const InvertedFile& file, std::span<const float> query, uint32_t list) {
+    list_ = PlaceOfList(file, list);
+    const float* const centroid = &file.centroids[list * query.size()];
+    for (size_t i = 0; i < query.size(); ++i) residual_[i] = query[i] - centroid[i];
+    return RangeOfDistances(residual_, file.scales);
+  }
 
-  void Visit(uint32_t list) {
-    const size_t begin = file_.list_begins[list];
-    const size_t end = file_.list_begins[list + 1];
-    if (begin == end) return;
-    const size_t dim = query_.size();
-    const float* const centroid = &file_.centroids[list * dim];
-    for (size_t i = 0; i < dim; ++i) residual_[i] = query_[i] - centroid[i];
-    const DistanceRange range = RangeOfDistances(residual_, file_.scales);
-    if (!std::isfinite(range.farthest)) return KeepAll(begin, end);
-    if (bounded_ && range.nearest > bound_) return;
-    const float farthest = bounded_ ? std::min(bound_, range.farthest) : range.farthest;
-    const float unit = (farthest - range.nearest) / kLargestSum;
-    FillTables(residual_, file_.scales, unit, tables_);
-    const size_t first_block = begin / kRowsPerBlock;
-    const size_t n_blocks = CodeBlocks(end) - first_block;
-    sums_.resize(n_blocks * kRowsPerBlock);
-    SumCodes(&file_.codes[first_block * dim * kBytesPerBlock], tables_, sums_);
-    const int largest = farthest == range.farthest ? kSaturated : kLargestSum;
-    for (size_t place = begin; place < end; ++place) {
-      const uint8_t* const sum = &sums_[place - first_block * kRowsPerBlock];
-      if (place + sizeof(uint64_t) <= end && largest < kSaturated && AllSaturated(sum)) {
-        place += sizeof(uint64_t) - 1;
-      } else if (*sum <= largest) {
-        candidates_.push_back(
-            {.position = file_.rows[place], .distance = range.nearest + unit * static_cast<float>(*sum)});
+  // What is to be summed, in these units above range.nearest.
+  CodeSums Prepare(const InvertedFile& file, float unit) {
+    FillTables(residual_, file.scales, unit, tables_);
+    sums_.resize(list_.n_blocks() * kRowsPerBlock);
+    below_.resize(list_.n_blocks());
+    return {.tables = tables_.data(), .sums = sums_.data(), .below = below_.data()};
+  }
+
+  // Calls visit(place, sum) for each row of the list; for those alone whose sums are not saturated unless
+  // `all`.
+  template <typename Visit>
+  void ForEachSum(bool all, Visit visit) const {
+    for (size_t i = 0; i < below_.size(); ++i) {
+      const size_t block = list_.first_block() + i;
+      for (uint32_t rows = list_.RowsOf(block) & (all ? ~uint32_t{0} : below_[i]); rows != 0;
+           rows &= rows - 1) {
+        const auto in_block = static_cast<size_t>(std::countr_zero(rows));
+        visit(block * kRowsPerBlock + in_block, sums_[i * kRowsPerBlock + in_block]);
       }
     }
-    largest_unit_ = std::max(largest_unit_, unit);
-    if (bounded_ && candidates_.size() >= 2 * n_) Shrink();
   }
 
-  // From here on only rows that are about as near as the nth of those seen count; those are to be shown
-  // again. Sums of a smaller range are finer. Precondition: n_candidates() >= n.
-  void Bound() {
-    constexpr float kRoundedUnits = 4;  // what a sum is off by is less, but for one in ten thousand
-    Shrink();
-    bound_ += kRoundedUnits * largest_unit_;
-    bounded_ = std::isfinite(bound_);
-    candidates_.clear();
+  const ListPlace& list() const { return list_; }
+
+ private:
+  ListPlace list_{};
+  std::vector<float> residual_;  // of the query, to the list's centroid
+  std::vector<uint8_t> tables_;  // [head_dim, kLevels]
+  std::vector<uint8_t> sums_;    // of the rows of the list's blocks
+  std::vector<uint32_t> below_;
+};
+
+// Sums the codes of a list for those who are prepared.
+void SumList(const InvertedFile& file, const ListPlace& list, std::span<const CodeSums> queries) {
+  const size_t dim = file.scales.size();
+  SumCodes(&file.codes[list.first_block() * dim * kBytesPerBlock], list.n_blocks(), dim, queries);
+}
+
+// What a sum is off by, rounded, is less than this, but for one in ten thousand.
+constexpr float kRoundedUnits = 4;
+
+// A distance that about n rows of a query's nearest lists are within; infinite where that cannot be told.
+float BoundOf(const InvertedFile& file, std::span<const float> query, std::span<const uint32_t> lists,
+              size_t n) {
+  // As many as have n rows, most often one, in units that are the same for all.
+  std::vector<Probe> probes;
+  std::vector<float> nearest;
+  DistanceRange range{.nearest = std::numeric_limits<float>::infinity(), .farthest = 0};
+  size_t n_rows = 0;
+  for (size_t i = 0; i < lists.size() && n_rows < n; ++i) {
+    const DistanceRange one = probes.emplace_back(query.size()).Turn(file, query, lists[i]);
+    if (!std::isfinite(one.farthest)) return std::numeric_limits<float>::infinity();
+    nearest.push_back(one.nearest);
+    range = {.nearest = std::min(range.nearest, one.nearest),
+             .farthest = std::max(range.farthest, one.farthest)};
+    n_rows += probes.back().list().end - probes.back().list().begin;
+  }
+  if (n_rows < n) return std::numeric_limits<float>::infinity();
+  const float unit = (range.farthest - range.nearest) / kLargestSum;
+  std::array<size_t, 2 * (kSaturated + 1)> rows_at{};  // by distance in units: a sum and its list's
+  for (size_t i = 0; i < probes.size(); ++i) {
+    const CodeSums sums = probes[i].Prepare(file, unit);
+    SumList(file, probes[i].list(), {&sums, 1});
+    const auto above = unit > 0 ? static_cast<size_t>((nearest[i] - range.nearest) / unit) : 0;
+    probes[i].ForEachSum(true,
+                         [&](size_t, uint8_t sum) { ++rows_at[std::min(above + sum, rows_at.size() - 1)]; });
+  }
+  size_t units = 0;
+  for (size_t seen = rows_at[0]; seen < n; seen += rows_at[++units]) {
+  }
+  return range.nearest + unit * (static_cast<float>(units) + kRoundedUnits);
+}
+
+// Keeps the n nearest rows of the lists that a query is shown.
+class Candidates {
+ public:
+  Candidates(const InvertedFile& file, std::span<const float> query, std::span<const uint32_t> lists,
+             size_t n)
+      : file_(file), query_(query), n_(n), bound_(BoundOf(file, query, lists, n)) {}
+
+  // Are sums wanted of the list? Then Take is to follow.
+  bool Prepare(uint32_t list, Probe& probe, CodeSums& sums) {
+    const DistanceRange range = probe.Turn(file_, query_, list);
+    if (probe.list().begin == probe.list().end) return false;
+    if (!std::isfinite(range.farthest)) {
+      KeepAll(probe.list());
+      return false;
+    }
+    if (range.nearest > bound_) return false;
+    nearest_ = range.nearest;
+    // Sums of a smaller range are finer.
+    all_ = bound_ >= range.farthest;
+    unit_ = ((all_ ? range.farthest : bound_) - range.nearest) / kLargestSum;
+    sums = probe.Prepare(file_, unit_);
+    return true;
   }
 
-  void Finish(std::vector<uint32_t>& rows) {
-    if (candidates_.size() > n_) Shrink();
-    for (const Neighbour& candidate : candidates_) rows.push_back(static_cast<uint32_t>(candidate.position));
+  void Take(const Probe& probe) {
+    probe.ForEachSum(all_, [this](size_t place, uint8_t sum) {
+      kept_.push_back(
+          {.position = file_.rows[place], .distance = nearest_ + unit_ * static_cast<float>(sum)});
+    });
+    if (kept_.size() >= kMost * n_) Shrink();
+  }
+
+  std::vector<uint32_t> Finish() {
+    if (kept_.size() > n_) Shrink();
+    std::vector<uint32_t> rows(kept_.size());
+    std::ranges::transform(kept_, rows.begin(), [](const Neighbour& one) { return one.position; });
+    return rows;
   }
 
  private:
+  static constexpr size_t kMost = 8;  // times n
+
   // Nothing can be told of them.
-  void KeepAll(size_t begin, size_t end) {
-    for (size_t place = begin; place < end; ++place) {
-      candidates_.push_back(
-          {.position = file_.rows[place], .distance = std::numeric_limits<float>::infinity()});
+  void KeepAll(const ListPlace& list) {
+    for (size_t place = list.begin; place < list.end; ++place) {
+      kept_.push_back({.position = file_.rows[place], .distance = std::numeric_limits<float>::infinity()});
     }
-    if (candidates_.size() >= 2 * n_) Shrink();
+    if (kept_.size() >= kMost * n_) Shrink();
   }
 
   void Shrink() {
-    const auto last = candidates_.begin() + static_cast<std::ptrdiff_t>(n_ - 1);
-    std::nth_element(candidates_.begin(), last, candidates_.end(), Nearer);
-    candidates_.erase(last + 1, candidates_.end());
-    bound_ = candidates_.back().distance;
+    const auto last = kept_.begin() + static_cast<std::ptrdiff_t>(n_ - 1);
+    std::nth_element(kept_.begin(), last, kept_.end(), Nearer);
+    kept_.erase(last + 1, kept_.end());
+    bound_ = std::min(bound_, kept_.back().distance);
   }
 
   const InvertedFile& file_;
   const std::span<const float> query_;
   const size_t n_;
-  std::vector<float> residual_;  // of the query, to the list's centroid
-  std::vector<uint8_t> tables_;  // [head_dim, kLevels]
-  std::vector<uint8_t> sums_;    // of the rows of the list's blocks
-  std::vector<Neighbour> candidates_;
-  bool bounded_ = false;
-  float bound_ = 0;
-  float largest_unit_ = 0;
+  float bound_;
+  std::vector<Neighbour> kept_;
+
+  // Of the list that is being looked at.
+  float nearest_ = 0;
+  float unit_ = 0;
+  bool all_ = false;
 };
 
 }  // namespace
@@ -218,16 +306,42 @@ absl::Status CheckCodes(const StoredRows& keys, const InvertedFile& file) {
   return status;
 }
 
-void NearestByCodes(const InvertedFile& file, std::span<const uint32_t> lists, std::span<const float> query,
-                    size_t n, std::vector<uint32_t>& rows) {
-  rows.clear();
-  Scan scan(file, query, n);
-  for (size_t i = 0; i < lists.size() && scan.n_candidates() < n; ++i) scan.Visit(lists[i]);
-  if (scan.n_candidates() >= n) {
-    scan.Bound();
-    for (const uint32_t list : lists) scan.Visit(list);
+std::vector<std::vector<uint32_t>> NearestByCodes(const InvertedFile& file,
+                                                  std::span<const std::vector<uint32_t>> lists,
+                                                  std::span<const float> queries, size_t n) {
+  const size_t dim = file.scales.size();
+  struct Visit {
+    uint32_t list;
+    uint32_t query;
+    auto operator<=>(const Visit&) const = default;
+  };
+  std::vector<Candidates> candidates;
+  std::vector<Visit> visits;
+  candidates.reserve(lists.size());
+  for (size_t q = 0; q < lists.size(); ++q) {
+    candidates.emplace_back(file, queries.subspan(q * dim, dim), lists[q], n);
+    for (const uint32_t list : lists[q]) visits.push_back({list, static_cast<uint32_t>(q)});
   }
-  scan.Finish(rows);
+  std::ranges::sort(visits);
+
+  std::vector<Probe> probes(kQueriesTogether, Probe(dim));
+  std::vector<CodeSums> sums(kQueriesTogether);
+  std::vector<Candidates*> who(kQueriesTogether);
+  for (size_t i = 0; i < visits.size();) {
+    const uint32_t list = visits[i].list;
+    size_t together = 0;
+    for (; i < visits.size() && visits[i].list == list && together < kQueriesTogether; ++i) {
+      who[together] = &candidates[visits[i].query];
+      if (who[together]->Prepare(list, probes[together], sums[together])) ++together;
+    }
+    if (together == 0) continue;
+    SumList(file, probes[0].list(), std::span(sums).first(together));
+    for (size_t j = 0; j < together; ++j) who[j]->Take(probes[j]);
+  }
+  std::vector<std::vector<uint32_t>> rows;
+  rows.reserve(lists.size());
+  for (Candidates& one : candidates) rows.push_back(one.Finish());
+  return rows;
 }
 
 }  // namespace mtm

@@ -33,10 +33,12 @@ std::vector<uint8_t> EncodeRows(const StoredRows& keys, const InvertedFile& file
 // DATA_LOSS: a code is not that of the nearest level, and rounding does not explain it.
 absl::Status CheckCodes(const StoredRows& keys, const InvertedFile& file);
 
-// The `n` rows of these lists, or all where there are no more, that are nearest to `query` [head_dim] as far
-// as their codes tell, in no order. Clears `rows` first.
-void NearestByCodes(const InvertedFile& file, std::span<const uint32_t> lists, std::span<const float> query,
-                    size_t n, std::vector<uint32_t>& rows);
+// For each of the queries [n_queries, head_dim] the `n` rows of its lists (nearest first), or all where there
+// are no more, that are nearest to it as far as their codes tell, in no order. A list is read once for all
+// queries that share it; what a query gets does not depend on the others.
+std::vector<std::vector<uint32_t>> NearestByCodes(const InvertedFile& file,
+                                                  std::span<const std::vector<uint32_t>> lists,
+                                                  std::span<const float> queries, size_t n);
 
 }  // namespace mtm
 

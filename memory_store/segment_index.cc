@@ -99,18 +99,18 @@ absl::StatusOr<std::shared_ptr<const SegmentIndex>> SegmentIndex::Load(FileSyste
       new SegmentIndex(std::make_unique<const Data>(*std::move(data))));
 }
 
-void SegmentIndex::Propose(int layer, int head, std::span<const float> query, int k,
-                           std::vector<uint32_t>& rows) const {
+std::vector<std::vector<uint32_t>> SegmentIndex::Propose(int layer, int head, std::span<const float> queries,
+                                                         int k) const {
   const std::vector<int>& layers = data_->spec.layers;
   const auto slot = std::lower_bound(layers.begin(), layers.end(), layer) - layers.begin();
   const auto index = static_cast<size_t>(slot * data_->spec.n_head + head);
-  ProposeRows(data_->files[index], data_->n_probe(index), query, k, rows);
+  return ProposeRows(data_->files[index], data_->n_probe(index), queries, k);
 }
 
-void ProposeRows(const InvertedFile& file, int n_probe, std::span<const float> query, int k,
-                 std::vector<uint32_t>& rows) {
-  const std::vector<uint32_t> lists = NearestLists(file.centroids, query, static_cast<size_t>(n_probe));
-  NearestByCodes(file, lists, query, static_cast<size_t>(k) + kExtraRows, rows);
+std::vector<std::vector<uint32_t>> ProposeRows(const InvertedFile& file, int n_probe,
+                                               std::span<const float> queries, int k) {
+  const size_t n = static_cast<size_t>(k) + kExtraRows;
+  return NearestByCodes(file, NearestLists(file, queries, static_cast<size_t>(n_probe), n), queries, n);
 }
 
 }  // namespace mtm

@@ -46,9 +46,10 @@ class SegmentIndex {
                                                                   const Segment& segment);
   ~SegmentIndex();
 
-  // Some more than k rows, or as many as there are in the lists that are probed, that may be the nearest of
-  // `query` [head_dim], in no order. Precondition as Segment::keys. Clears `rows` first.
-  void Propose(int layer, int head, std::span<const float> query, int k, std::vector<uint32_t>& rows) const;
+  // For each of the queries [n, head_dim] some more than k rows, or all where there are no more, that may be
+  // its nearest, in no order; what it gets does not depend on the others. Precondition as Segment::keys.
+  std::vector<std::vector<uint32_t>> Propose(int layer, int head, std::span<const float> queries,
+                                             int k) const;
 
   // The lowest recall@10 of a (layer, head), measured when it was built.
   double recall() const;

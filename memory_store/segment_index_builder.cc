@@ -134,8 +134,8 @@ std::vector<uint32_t> ListOfRow(const InvertedFile& file) {
 }
 
 double Recall(const RecallMeter& meter, const InvertedFile& file, int n_probe) {
-  return meter.Of([&](std::span<const float> key, std::vector<uint32_t>& rows) {
-    ProposeRows(file, n_probe, key, RecallMeter::kNeighbours + 1, rows);  // it is a neighbour of its own
+  return meter.Of([&](std::span<const float> keys) {
+    return ProposeRows(file, n_probe, keys, RecallMeter::kNeighbours + 1);  // each is a neighbour of its own
   });
 }
 
@@ -148,7 +148,7 @@ struct Probes {
 // miss some.
 Probes ChooseProbes(const RecallMeter& meter, const InvertedFile& file,
                     const std::vector<uint32_t>& list_of_row, double target) {
-  const std::vector<double> of_lists = meter.OfLists(file.centroids, list_of_row);
+  const std::vector<double> of_lists = meter.OfLists(file, list_of_row);
   const auto n_list = static_cast<int>(of_lists.size()) - 1;
   Probes probes;
   while (probes.n_probe < n_list && of_lists[static_cast<size_t>(probes.n_probe)] < target) ++probes.n_probe;

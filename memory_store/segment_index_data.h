@@ -29,8 +29,8 @@ struct SegmentIndex::Data {
 };
 
 // Propose's rows in one (layer, head) with this many lists probed.
-void ProposeRows(const InvertedFile& file, int n_probe, std::span<const float> query, int k,
-                 std::vector<uint32_t>& rows);
+std::vector<std::vector<uint32_t>> ProposeRows(const InvertedFile& file, int n_probe,
+                                               std::span<const float> queries, int k);
 
 }  // namespace mtm
 

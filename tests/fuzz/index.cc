@@ -24,12 +24,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   PutSealed(files, "/sealed", head, rest, decoded->sections, decoded->data_size);
   const auto index = SegmentIndex::Load(files, "/sealed", *segment);
   if (!index.ok()) return 0;
-  std::vector<uint32_t> rows;
   for (int at = 0; at < segment->spec().n_head; ++at) {
     for (const int k : {1, 1000}) {
-      (*index)->Propose(3, at, std::vector<float>{1, 2, 3, 4}, k, rows);
-      Require(std::ranges::all_of(rows, [](uint32_t row) { return row < segment->n_tokens(); }));
-      Require(rows.size() <= static_cast<size_t>(segment->n_tokens()));
+      for (const auto& rows : (*index)->Propose(3, at, std::vector<float>{1, 2, 3, 4, 1, 2, 3, 5}, k)) {
+        Require(std::ranges::all_of(rows, [](uint32_t row) { return row < segment->n_tokens(); }));
+        Require(rows.size() <= static_cast<size_t>(segment->n_tokens()));
+      }
     }
   }
   (*index)->Verify(*segment).IgnoreError();

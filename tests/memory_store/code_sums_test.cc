@@ -60,25 +60,43 @@ TEST(CodeSumsTest, NoUnitMakesEmptyTablesAndWhatIsNoNumberFullOnes) {
   }
 }
 
-TEST(CodeSumsTest, SumsAreThoseOfTheTablesAndSaturate) {
+// One query's tables, sums and bits.
+struct Summed {
+  explicit Summed(size_t dim, size_t n_blocks)
+      : tables(dim * kLevels), sums(n_blocks * kRowsPerBlock), below(n_blocks) {}
+
+  std::vector<uint8_t> tables, sums;
+  std::vector<uint32_t> below;
+};
+
+TEST(CodeSumsTest, SumsAreThoseOfTheTablesAndSaturateHoweverManyAreSummedTogether) {
+  constexpr size_t kBlocks = 3;
   std::mt19937 random(2);
   for (const size_t dim : {1u, 2u, 3u, 4u, 63u, 64u}) {
     for (const uint32_t largest : {3u, 255u}) {
-      std::vector<uint8_t> tables(dim * kLevels), codes(3 * dim * kBytesPerBlock);
-      for (uint8_t& x : tables) x = static_cast<uint8_t>(random() % (largest + 1));
+      std::vector<uint8_t> codes(kBlocks * dim * kBytesPerBlock);
       for (uint8_t& x : codes) x = static_cast<uint8_t>(random());
       for (const Isa isa : Isas()) {
-        std::vector<uint8_t> sums(3 * kRowsPerBlock);
-        SumCodes(codes.data(), tables, sums, isa);
-        for (size_t row = 0; row < sums.size(); ++row) {
-          const size_t in_block = row % kRowsPerBlock;
-          int expected = 0;
-          for (size_t i = 0; i < dim; ++i) {
-            const uint8_t byte =
-                codes[(row / kRowsPerBlock * dim + i) * kBytesPerBlock + in_block % kBytesPerBlock];
-            expected += tables[i * kLevels + (in_block < kBytesPerBlock ? byte & 15 : byte >> 4)];
+        for (size_t n_queries = 0; n_queries <= 2 * kQueriesTogether + 1; ++n_queries) {
+          std::vector<Summed> queries(n_queries, Summed(dim, kBlocks));
+          std::vector<CodeSums> sums;
+          for (Summed& query : queries) {
+            for (uint8_t& x : query.tables) x = static_cast<uint8_t>(random() % (largest + 1));
+            sums.push_back({query.tables.data(), query.sums.data(), query.below.data()});
           }
-          EXPECT_EQ(sums[row], std::min(expected, 255)) << dim << " " << row;
+          SumCodes(codes.data(), kBlocks, dim, sums, isa);
+          for (const Summed& query : queries) {
+            for (size_t row = 0; row < query.sums.size(); ++row) {
+              const size_t block = row / kRowsPerBlock, in_block = row % kRowsPerBlock;
+              int expected = 0;
+              for (size_t i = 0; i < dim; ++i) {
+                const uint8_t byte = codes[(block * dim + i) * kBytesPerBlock + in_block % kBytesPerBlock];
+                expected += query.tables[i * kLevels + (in_block < kBytesPerBlock ? byte & 15 : byte >> 4)];
+              }
+              ASSERT_EQ(query.sums[row], std::min(expected, 255)) << dim << " " << row;
+              ASSERT_EQ(query.below[block] >> in_block & 1, expected < 255 ? 1u : 0u) << dim << " " << row;
+            }
+          }
         }
       }
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <random>
 #include <set>
@@ -99,10 +100,11 @@ TEST_P(SegmentIndexTest, ProposesTheShareOfNeighboursThatWasAskedFor) {
     EXPECT_EQ(index->n_list(), kLists);
     EXPECT_GE(index->recall(), target);
     size_t n_found = 0;
-    std::vector<uint32_t> rows;
     const std::vector<Neighbour> nearest = NearestKeys(segment_->keys(5, 1), queries, 10);
+    const std::vector<std::vector<uint32_t>> all = index->Propose(5, 1, queries, 10);
+    ASSERT_EQ(all.size(), 400u);
     for (size_t q = 0; q < 400; ++q) {
-      index->Propose(5, 1, std::span(queries).subspan(q * 4, 4), 10, rows);
+      const std::vector<uint32_t>& rows = all[q];
       EXPECT_GE(rows.size(), 10u);
       EXPECT_LT(rows.size(), 100u);  // far fewer than all
       const std::set<uint32_t> proposed(rows.begin(), rows.end());
@@ -117,11 +119,10 @@ TEST_P(SegmentIndexTest, ProposesTheShareOfNeighboursThatWasAskedFor) {
 TEST_P(SegmentIndexTest, ProposesEveryRowOnceWhenAsManyAreWantedAndAllListsAreProbed) {
   const auto index = Build({.recall_target = 2});
   EXPECT_EQ(index->recall(), 1);
-  std::vector<uint32_t> rows = {1, 2, 3};
   for (const float number : {0.5f, 1e30f, NAN}) {
     for (const int layer : {2, 5}) {
       for (int head = 0; head < 3; ++head) {
-        index->Propose(layer, head, std::vector<float>(4, number), kTokens, rows);
+        std::vector<uint32_t> rows = index->Propose(layer, head, std::vector<float>(4, number), kTokens)[0];
         std::sort(rows.begin(), rows.end());
         ASSERT_EQ(rows.size(), static_cast<size_t>(kTokens));
         for (uint32_t i = 0; i < kTokens; ++i) ASSERT_EQ(rows[i], i);
@@ -132,12 +133,38 @@ TEST_P(SegmentIndexTest, ProposesEveryRowOnceWhenAsManyAreWantedAndAllListsArePr
 
 TEST_P(SegmentIndexTest, ProposesEnoughRowsThatDifferWhateverIsAsked) {
   const auto index = Build();
-  std::vector<uint32_t> rows;
   for (const float number : {0.f, -0.5f, 100.f, 1e30f, INFINITY, NAN}) {
-    index->Propose(2, 1, std::vector<float>{0.1f, number, number, 0.3f}, 5, rows);
+    const std::vector<uint32_t> rows =
+        index->Propose(2, 1, std::vector<float>{0.1f, number, number, 0.3f}, 5)[0];
     EXPECT_GE(rows.size(), 5u) << number;
     EXPECT_EQ(std::set<uint32_t>(rows.begin(), rows.end()).size(), rows.size()) << number;
     EXPECT_LT(*std::max_element(rows.begin(), rows.end()), kTokens) << number;
+  }
+}
+
+// Where the lists that are probed have fewer, further ones are.
+TEST_P(SegmentIndexTest, ProposesAsManyRowsAsAreWantedFromFewLists) {
+  const auto index = Build({.recall_target = 0.01});
+  for (const int k : {1, 100, 1000, 4999, std::numeric_limits<int>::max()}) {
+    for (const auto& rows : index->Propose(5, 1, std::span(cats_.keys[4]).first(20 * 4), k)) {
+      EXPECT_GE(rows.size(), static_cast<size_t>(std::min<int64_t>(k, kTokens)));
+      EXPECT_EQ(std::set<uint32_t>(rows.begin(), rows.end()).size(), rows.size());
+    }
+  }
+}
+
+TEST_P(SegmentIndexTest, ProposesTheSameToAQueryWhateverIsAskedWithIt) {
+  const auto index = Build();
+  std::mt19937 random(6);
+  std::normal_distribution<float> normal;
+  std::vector<float> queries(50 * 4);
+  for (float& x : queries) x = normal(random);
+  queries[4 * 7] = NAN;
+  queries[4 * 8] = 1e30f;
+  const std::vector<std::vector<uint32_t>> all = index->Propose(5, 1, queries, 10);
+  for (size_t q = 0; q < 50; ++q) {
+    const std::vector<uint32_t> alone = index->Propose(5, 1, std::span(queries).subspan(q * 4, 4), 10)[0];
+    EXPECT_THAT(all[q], testing::UnorderedElementsAreArray(alone)) << q;
   }
 }
 
@@ -153,14 +180,13 @@ TEST_P(SegmentIndexTest, IsReadBack) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->recall(), built->recall());
   EXPECT_EQ((*loaded)->n_list(), built->n_list());
-  std::vector<uint32_t> a, b;
   for (size_t i = 0; i < 6; ++i) {
     const int layer = cats_.spec.layers[i / 3];
     const int head = static_cast<int>(i % 3);
-    built->Propose(layer, head, std::span(cats_.keys[i]).first(4), 5, a);
-    (*loaded)->Propose(layer, head, std::span(cats_.keys[i]).first(4), 5, b);
-    EXPECT_EQ(a, b);
-    EXPECT_FALSE(a.empty());
+    const std::span<const float> query = std::span(cats_.keys[i]).first(4);
+    const std::vector<uint32_t> rows = built->Propose(layer, head, query, 5)[0];
+    EXPECT_EQ(rows, (*loaded)->Propose(layer, head, query, 5)[0]);
+    EXPECT_FALSE(rows.empty());
   }
   EXPECT_TRUE((*loaded)->Verify(*segment_).ok());
   EXPECT_EQ(SegmentIndex::Build(*PosixFileSystem(), path_, *segment_, {}).code(),
