@@ -15,10 +15,14 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "memory_store/code_sums.h"
 #include "memory_store/inverted_file.h"
 #include "memory_store/segment.h"
 
 namespace mtm {
+
+// Blocks that hold this many rows.
+constexpr size_t CodeBlocks(size_t n_rows) { return (n_rows + kRowsPerBlock - 1) / kRowsPerBlock; }
 
 // Of `n_rows` keys: whole blocks of 32 rows.
 size_t CodesSize(int64_t n_rows, int head_dim);
@@ -32,13 +36,6 @@ std::vector<uint8_t> EncodeRows(const StoredRows& keys, const InvertedFile& file
 
 // DATA_LOSS: a code is not that of the nearest level, and rounding does not explain it.
 absl::Status CheckCodes(const StoredRows& keys, const InvertedFile& file);
-
-// For each of the queries [n_queries, head_dim] the `n` rows of its lists (nearest first), or all where there
-// are no more, that are nearest to it as far as their codes tell, in no order. A list is read once for all
-// queries that share it; what a query gets does not depend on the others.
-std::vector<std::vector<uint32_t>> NearestByCodes(const InvertedFile& file,
-                                                  std::span<const std::vector<uint32_t>> lists,
-                                                  std::span<const float> queries, size_t n);
 
 }  // namespace mtm
 

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "memory_store/checked_file.h"
-#include "memory_store/residual_codes.h"
+#include "memory_store/code_search.h"
 #include "memory_store/segment.h"
 #include "memory_store/segment_index_data.h"
 #include "memory_store/segment_index_header.h"

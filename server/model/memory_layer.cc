@@ -84,7 +84,7 @@ void MemoryLayer::Select(std::span<const float> attention) {
   }
 }
 
-void MemoryLayer::LookUp(std::span<const Missing> all) {
+int64_t MemoryLayer::LookUp(std::span<const Missing> all) {
   std::map<Searched, std::vector<Job::Row>> rows;
   for (const Missing& one : all) {
     const MemoryLayer& layer = *one.layer;
@@ -112,6 +112,7 @@ void MemoryLayer::LookUp(std::span<const Missing> all) {
       if (layer.trace_) layer.found_[layer.Slot(job.rows[i].tokens_head)] = std::move(job.found[i]);
     }
   }
+  return std::ssize(jobs);
 }
 
 // METHOD 2: Search, Rank, Mix.

@@ -45,8 +45,9 @@ class MemoryLayer {
     at::Tensor key, value;
   };
   // Computes what the selected tokens-heads get that were not looked up before: one search for all that share
-  // a memory, a layer, k and a head.
-  static void LookUp(std::span<const Missing> all);
+  // a memory, a layer, k and a head (or a few, where they are very many). Returns how many searches that
+  // were.
+  static int64_t LookUp(std::span<const Missing> all);
   size_t n_missing() const { return missing_.size(); }
 
   // Brings V' up to date; value: the cache. Returns the first position whose V' differs from the step before,

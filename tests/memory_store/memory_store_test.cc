@@ -466,6 +466,22 @@ TEST_F(VersionTest, WithinTheBudgetWhatWasUsedLeastRecentlyIsLetGo) {
   ExpectError(store_->Get("b").status(), absl::StatusCode::kFailedPrecondition, "whole budget");
 }
 
+// Two of its three segments would fit: nothing is loaded of it, and nothing let go for it.
+TEST_F(VersionTest, AMemoryOfSegmentsThatNeverFitTogetherCostsTheOthersNothing) {
+  const int64_t size = Create("other", content_)->info().size_bytes;
+  ASSERT_TRUE(whole_.Part(0, 4).CreateIn(*store_, "m", 4).ok());
+  ASSERT_TRUE(Append("m", whole_.Part(4, 4)).ok());
+  const int64_t all = (*Append("m", whole_.Part(8, 4)))->info().size_bytes;
+  ASSERT_LE(size, all - 1);
+  ReopenWith({.max_resident_bytes = all - 1});
+  ASSERT_TRUE(store_->Get("other").ok());
+  ExpectError(store_->Get("m").status(), absl::StatusCode::kFailedPrecondition, "whole budget");
+  EXPECT_EQ(store_->resident_bytes(), size);
+  EXPECT_FALSE(store_->WouldLoad("other"));
+  ReopenWith({.max_resident_bytes = all});
+  EXPECT_TRUE(whole_.IsIn(**store_->Get("m")));
+}
+
 TEST_F(VersionTest, DamageIsQuarantinedAndTheOthersServe) {
   const std::string good = Create("m", content_)->info().digest;
   const std::string bad = (*Replace("m", TestMemory(2)))->info().digest;

@@ -6,57 +6,28 @@
 #include <ATen/TensorOperators.h>
 #include <c10/core/InferenceMode.h>
 
-#include <algorithm>
-#include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "memory_store/memory_store.h"
 #include "server/model/mix.h"
+#include "tests/model/layer_memories.h"
 #include "tests/model/random_seed.h"
-#include "tests/support/model_folder.h"
 
 namespace mtm {
 namespace {
 
 using at::Tensor;
 
-constexpr int kHeads = 2, kDim = 8, kRows = 5, kLayer = 3;
-
-std::vector<float> Random(size_t n, std::mt19937_64& random) {
-  std::normal_distribution<float> normal;
-  std::vector<float> numbers(n);
-  for (float& x : numbers) x = normal(random);
-  return numbers;
-}
+constexpr int kHeads = LayerMemories::kHeads, kDim = LayerMemories::kDim, kLayer = LayerMemories::kLayer;
+constexpr int kRows = 5;
 
 class DeviceMemoryTest : public testing::TestWithParam<DataType> {
  protected:
   std::shared_ptr<const Memory> Make(const std::string& name, int64_t n) {
-    const MemorySpec spec{.model_fingerprint = std::string(64, '0'),
-                          .layers = {kLayer},
-                          .n_head = kHeads,
-                          .head_dim = kDim,
-                          .dtype = GetParam()};
-    auto writer = store_->Create(name, spec, {{.n_tokens = n, .source = ""}}).value();
-    EXPECT_TRUE(writer->BeginWindow(std::vector<int32_t>(static_cast<size_t>(n))).ok());
-    for (int head = 0; head < kHeads; ++head) {
-      std::vector<float> keys = Random(static_cast<size_t>(n) * kDim, random_);
-      if (n > 3) std::copy_n(keys.begin(), kDim, keys.end() - kDim);  // an exact tie
-      EXPECT_TRUE(writer->Write(kLayer, head, keys, Random(static_cast<size_t>(n) * kDim, random_)).ok());
-    }
-    return writer->Commit().value();
+    return memories_.Make(name, n, GetParam());
   }
 
-  Tensor RandomRows() {
-    return at::tensor(Random(kHeads * kRows * kDim, random_)).view({kHeads, kRows, kDim});
-  }
-
-  std::mt19937_64 random_{RandomSeed(11)};
-  TemporaryFolder folder_;
-  // No index: what is found is exact.
-  std::unique_ptr<MemoryStore> store_ =
-      MemoryStore::Open(folder_.path(), {.index = {.min_tokens = int64_t{1} << 40}}).value();
+  LayerMemories memories_{RandomSeed(11)};
 };
 
 INSTANTIATE_TEST_SUITE_P(DataTypes, DeviceMemoryTest, testing::Values(DataType::kF32, DataType::kF16),
@@ -72,7 +43,7 @@ TEST_P(DeviceMemoryTest, FindsAndMixesWhatTheMemoryAndTheEquationsDo) {
       const MemoryParameters parameters{
           .method = method, .k = 5, .memory_fraction = 1e9, .bookkeeping_fraction = 0, .score_scale = 0.7};
       DeviceMemoryLayer layer({memory, {kLayer}, parameters}, 0, kLayer, stored, kRows, /*trace=*/true);
-      const Tensor q = RandomRows(), k = RandomRows(), v = RandomRows();
+      const Tensor q = memories_.Rows(kRows), k = memories_.Rows(kRows), v = memories_.Rows(kRows);
       layer.SetRows(0, q, k, v);
       layer.Select(at::full({kHeads, kRows}, 1.0 / kRows), v);
       EXPECT_EQ(layer.FirstChanged(), 0);
@@ -104,10 +75,10 @@ TEST_P(DeviceMemoryTest, WhatIsKeptForOthersGoesWithTheMemory) {
   StoredLayers layers(c10::Device("cpu"));
   const std::weak_ptr<const StoredLayer> stored = layers.Get(*one, kLayer);
   EXPECT_FALSE(stored.expired());
-  EXPECT_EQ(layers.Get(*store_->Get("one").value(), kLayer), stored.lock());
+  EXPECT_EQ(layers.Get(*memories_.store().Get("one").value(), kLayer), stored.lock());
   EXPECT_NE(layers.Get(*other, kLayer), stored.lock());
   one = nullptr;
-  ASSERT_TRUE(store_->Delete("one").ok());
+  ASSERT_TRUE(memories_.store().Delete("one").ok());
   layers.Get(*other, kLayer);
   EXPECT_TRUE(stored.expired());
 }
@@ -119,10 +90,7 @@ TEST_P(DeviceMemoryTest, ManyRowsAreLookedUpInParts) {
   const auto memory = Make("memory", kNeighbours);
   const MemoryParameters parameters{.k = kNeighbours, .memory_fraction = 1e9, .bookkeeping_fraction = 0};
   const auto stored = std::make_shared<const StoredLayer>(*memory, kLayer, c10::Device("cpu"));
-  const auto rows = [&] {
-    return at::tensor(Random(kHeads * kMany * kDim, random_)).view({kHeads, kMany, kDim});
-  };
-  const Tensor q = rows(), k = rows(), v = rows();
+  const Tensor q = memories_.Rows(kMany), k = memories_.Rows(kMany), v = memories_.Rows(kMany);
   DeviceMemoryLayer whole({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false),
       parts({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false);
   whole.SetRows(0, q, k, v);
