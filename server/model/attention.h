@@ -44,18 +44,20 @@ at::Tensor AttendByTorch(const at::Tensor& query, const at::Tensor& key, const a
 // AttendOnCpu of the newest row, from its LastRowAttentionOnCpu: the same bits.
 at::Tensor AttendLastRowOnCpu(const at::Tensor& attention, const at::Tensor& value);
 
-// A sequence's rows from `first` on in a layer with a memory, on the CPU.
+// A sequence's rows from `first` on in a layer with a memory.
 struct MemoryRows {
   Sequence::State* sequence;
   LayerState* layer;
   int first;
-  at::Tensor query, value;  // [n_head, count, head_dim]
-  at::Tensor attention;     // s of the newest row, [n_head, end]
-  int first_changed;        // by UpdateMemories: the first position whose V' differs from the step before
+  at::Tensor query, key, value;  // [n_head, count, head_dim]
+  at::Tensor attention;          // s of the newest row, [n_head, end]
+  bool goes_back;                // is first_changed wanted? A device is waited for then.
+  int first_changed;             // by the update: the first position whose V' differs from the step before
 };
 
 // Brings V' of the layers up to date. What they have to look up is looked up together.
-void UpdateMemories(std::vector<MemoryRows>& all);
+void UpdateMemoriesOnCpu(std::vector<MemoryRows>& all);
+void UpdateMemoriesByTorch(std::vector<MemoryRows>& all);
 
 // Of a layer (index) whose sequences all run one row on the CPU, and no memory makes them run more: stores
 // the rows' keys and values and attends, all sequences at once. qkv: [n, 3 n_embd]. Returns [n, n_embd].

@@ -86,7 +86,7 @@ Tensor AttendOnCpu(const Tensor& query, const Tensor& key, const Tensor& value, 
   return out;
 }
 
-void UpdateMemories(std::vector<MemoryRows>& all) {
+void UpdateMemoriesOnCpu(std::vector<MemoryRows>& all) {
   using Clock = std::chrono::steady_clock;
   const auto for_each = [&all](const auto& function) {
     at::parallel_for(0, std::ssize(all), 1, [&](int64_t begin, int64_t end) {
@@ -173,11 +173,18 @@ Tensor AttendSteps(int index, std::span<const Rows> batch, int n_head, const Ten
     };
     const Tensor own =
         attention.narrow(0, step.begin, int64_t{step.end()} * n_head).view({n_head, step.end()});
-    with_memory.push_back({batch[static_cast<size_t>(i)].sequence, step.layer, step.position, part(0),
-                           part(2), own, step.end()});
+    with_memory.push_back({.sequence = batch[static_cast<size_t>(i)].sequence,
+                           .layer = step.layer,
+                           .first = step.position,
+                           .query = part(0),
+                           .key = part(1),
+                           .value = part(2),
+                           .attention = own,
+                           .goes_back = false,
+                           .first_changed = step.end()});
   }
   if (with_memory.empty()) return out;
-  UpdateMemories(with_memory);
+  UpdateMemoriesOnCpu(with_memory);
   for_each([&](const Step& step, int64_t i, int64_t head) {
     if (!step.layer->memory) return;
     attend_values(step, i, head, CpuCache(step.layer->memory->mixed_values()).Head(head));

@@ -93,18 +93,69 @@ DeviceMemoryLayer::DeviceMemoryLayer(const MemoryUse& use, int use_index, int la
   weights_ = at::empty({n_head_, capacity, 1 + k_}, numbers);
 }
 
-void DeviceMemoryLayer::SetRows(int first, const Tensor& query, const Tensor& key, const Tensor& value) {
-  const int64_t count = query.size(1);
-  query_.narrow(1, first, count).copy_(query);
-  was_selected_.narrow(1, first, count).zero_();
+void DeviceMemoryLayer::SetRows(const NewRows& rows) {
+  const int64_t count = rows.query.size(1);
+  query_.narrow(1, rows.first, count).copy_(rows.query);
+  was_selected_.narrow(1, rows.first, count).zero_();
+}
+
+void DeviceMemoryLayer::LookUp(std::span<const NewRows> all) {
+  const auto shares = [](const NewRows& a, const NewRows& b) {
+    const MemoryParameters &of_a = a.layer->parameters_, &of_b = b.layer->parameters_;
+    return a.layer->stored_ == b.layer->stored_ && of_a.method == of_b.method && of_a.k == of_b.k &&
+           of_a.score_scale == of_b.score_scale && of_a.residual_fraction == of_b.residual_fraction;
+  };
+  std::vector<NewRows> left(all.begin(), all.end());
+  while (!left.empty()) {
+    const NewRows first = left.front();
+    const auto others = std::stable_partition(left.begin(), left.end(),
+                                              [&](const NewRows& rows) { return shares(first, rows); });
+    first.layer->LookUpTogether({left.begin(), others});
+    left.erase(left.begin(), others);
+  }
+}
+
+void DeviceMemoryLayer::LookUpTogether(std::span<const NewRows> all) const {
+  const auto joined = [&](Tensor NewRows::*part) {
+    std::vector<Tensor> parts;
+    for (const NewRows& rows : all) parts.push_back(rows.*part);
+    return parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+  };
+  const Tensor query = joined(&NewRows::query), key = joined(&NewRows::key), value = joined(&NewRows::value);
   // Distances, and in double what the candidates' rows are.
   const int64_t a_row = std::max(std::min(n_stored_, kStoredAtOnce), 4 * (k_ + kExtraCandidates) * head_dim_);
   const int64_t at_once = std::max<int64_t>(1, kMaxNumbers / (n_head_ * a_row));
-  for (int64_t begin = 0; begin < count; begin += at_once) {
-    const int64_t n = std::min(at_once, count - begin);
-    LookUp(static_cast<int>(first + begin), query.narrow(1, begin, n), key.narrow(1, begin, n),
-           value.narrow(1, begin, n));
+  std::vector<Found> parts;
+  for (int64_t begin = 0; begin < query.size(1); begin += at_once) {
+    const int64_t n = std::min(at_once, query.size(1) - begin);
+    parts.push_back(Find(query.narrow(1, begin, n), key.narrow(1, begin, n), value.narrow(1, begin, n)));
   }
+  const auto whole = [&](Tensor Found::*part) {
+    std::vector<Tensor> tensors;
+    for (const Found& found : parts) tensors.push_back(found.*part);
+    return tensors.size() == 1 ? tensors[0] : at::cat(tensors, 1);
+  };
+  const Found found{whole(&Found::mixed), whole(&Found::positions), whole(&Found::distances),
+                    whole(&Found::weights)};
+  int64_t begin = 0;
+  for (const NewRows& rows : all) {
+    const int64_t n = rows.query.size(1);
+    const auto own = [&](const Tensor& tensor) { return tensor.narrow(1, begin, n); };
+    rows.layer->Keep(rows.first,
+                     {own(found.mixed), own(found.positions), own(found.distances), own(found.weights)});
+    begin += n;
+  }
+}
+
+void DeviceMemoryLayer::Keep(int first, const Found& found) {
+  const int64_t count = found.mixed.size(1);
+  mixes_.narrow(1, first, count).copy_(found.mixed);
+  if (!trace_) return;
+  positions_.narrow(1, first, count).copy_(found.positions);
+  distances_.narrow(1, first, count).copy_(found.distances);
+  const Tensor weights = weights_.narrow(1, first, count);
+  weights.zero_();
+  weights.narrow(-1, 1 + k_ - found.weights.size(-1), found.weights.size(-1)).copy_(found.weights);
 }
 
 Tensor DeviceMemoryLayer::Gather(const Tensor& rows, const Tensor& positions) const {
@@ -146,7 +197,8 @@ std::pair<Tensor, Tensor> DeviceMemoryLayer::Nearest(const Tensor& key) const {
 }
 
 // METHOD 2, Rank and Mix, in double as mix.cc.
-void DeviceMemoryLayer::LookUp(int first, const Tensor& query, const Tensor& key, const Tensor& value) {
+DeviceMemoryLayer::Found DeviceMemoryLayer::Find(const Tensor& query, const Tensor& key,
+                                                 const Tensor& value) const {
   const auto [positions, distances] = Nearest(key);
   const bool own_competes = parameters_.method != Method::kType2;
   const auto as_column = [](const Tensor& rows) { return rows.to(at::kDouble).unsqueeze(2); };
@@ -160,14 +212,7 @@ void DeviceMemoryLayer::LookUp(int first, const Tensor& query, const Tensor& key
   const Tensor weights = at::softmax((scores - scores.amax({-1}, /*keepdim=*/true)).mul_(scale), -1);
   const double residual = parameters_.method == Method::kType1 ? 0 : parameters_.residual_fraction;
   const Tensor mixed = (weights.unsqueeze(-1) * values).sum(2);
-  const int64_t count = query.size(1);
-  mixes_.narrow(1, first, count).copy_(mixed.mul_(1 - residual).add_(value.to(at::kDouble), residual));
-  if (!trace_) return;
-  positions_.narrow(1, first, count).copy_(positions);
-  distances_.narrow(1, first, count).copy_(distances);
-  const Tensor kept = weights_.narrow(1, first, count);
-  kept.zero_();
-  kept.narrow(-1, own_competes ? 0 : 1, weights.size(-1)).copy_(weights);
+  return {mixed.mul_(1 - residual).add_(value.to(at::kDouble), residual), positions, distances, weights};
 }
 
 // As selection.cc.

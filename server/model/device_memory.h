@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -47,17 +48,24 @@ class StoredLayers {
 
 // What MemoryLayer is, in LibTorch's operations on the cache's device. A tokens-head is looked up when its
 // row is run, whether it will be selected or not: what is selected stays on the device, and no step waits for
-// it. The nearest keys are candidates of a float32 product, ranked by their distances in double: with more
-// than kExtraCandidates that are nearer than float32 tells apart, one of them may be missed.
+// it. An update is SetRows, LookUp, Select. The nearest keys are candidates of a float32 product, ranked by
+// their distances in double: with more than kExtraCandidates that are nearer than float32 tells apart, one of
+// them may be missed.
 class DeviceMemoryLayer {
  public:
   // `layer` from 1; `use_index` is the use's place in its sequence.
   DeviceMemoryLayer(const MemoryUse& use, int use_index, int layer, std::shared_ptr<const StoredLayer> stored,
                     int capacity, bool trace);
 
-  // Queries, keys and values of positions [first, n): new, or recomputed because their input changed. Looks
-  // them up. [n_head, n - first, head_dim]
-  void SetRows(int first, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
+  // Rows of positions [first, first + count): new, or recomputed because their input changed.
+  struct NewRows {
+    DeviceMemoryLayer* layer;
+    int first;
+    at::Tensor query, key, value;  // [n_head, count, head_dim]
+  };
+  void SetRows(const NewRows& rows);
+  // Looks them up, those together that share a memory's layer and the parameters.
+  static void LookUp(std::span<const NewRows> all);
 
   // Selects by the newest position's attention s [n_head, n] and brings V' up to date; value: the cache.
   void Select(const at::Tensor& attention, const at::Tensor& value);
@@ -76,9 +84,16 @@ class DeviceMemoryLayer {
   void Unshare();
 
  private:
-  // Rows of all heads, few enough that their distances to a part of the memory fit; [n_head, count,
-  // head_dim].
-  void LookUp(int first, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
+  // Rows of sequences that have what this one has.
+  void LookUpTogether(std::span<const NewRows> all) const;
+  // What is found for rows [n_head, count, head_dim]; few enough that their distances to a part of the memory
+  // fit.
+  struct Found {
+    at::Tensor mixed;                          // [n_head, count, head_dim]
+    at::Tensor positions, distances, weights;  // as the members
+  };
+  Found Find(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) const;
+  void Keep(int first, const Found& found);
   // [n_head, count, k] of the nearest: positions in the memory, and exact distances as float32.
   std::pair<at::Tensor, at::Tensor> Nearest(const at::Tensor& key) const;
   // Rows of [n_head, n, head_dim] at positions [n_head, count, m], as double: [n_head, count, m, head_dim].

@@ -6,7 +6,6 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
 #include "server/model/attention.h"
@@ -37,58 +36,74 @@ Tensor Concatenate(std::vector<Tensor> parts) {
   return parts.size() == 1 ? std::move(parts[0]) : at::cat(parts, 0);
 }
 
-// Runs one layer's attention for one sequence, whose queries, keys and values of `rows` are q, k, v
-// [n_head, count, head_dim] and whose input rows are x. Moves rows.first down to the first row whose output
-// changes. Returns the attention's output and leaves the residual rows in x.
-Tensor AttendSequence(LayerState& layer, Rows& rows, Tensor q, const Tensor& k, const Tensor& v,
-                      bool is_last_layer, Tensor& x) {
-  SequenceState& s = *rows.sequence;
-  const bool own_kernels = s.weights->own_kernels;
-  const int first = rows.first, end = rows.end();
-  if (own_kernels) {
-    CpuCache(layer.key).WriteRows(first, k);
-    CpuCache(layer.value).WriteRows(first, v);
-  } else {
-    layer.key.narrow(1, first, end - first).copy_(k);
-    layer.value.narrow(1, first, end - first).copy_(v);
-  }
-  Tensor value = layer.value;
-  Tensor attention;  // of the newest row, as soon as it is known
+// One sequence's part of a layer's attention.
+struct Attending {
+  Rows& rows;
+  LayerState& layer;
+  Tensor query, key, value;  // of the rows, [n_head, count, head_dim]
+  Tensor residual;           // the rows' input; then of those rows whose output changes, [count, n_embd]
+  Tensor attended;           // values, [n_head, capacity, head_dim]: the cache, or V'
+  Tensor attention;          // of the newest row, where a memory is selected by it
 
-  if (layer.has_memory()) {
-    if (layer.input.defined()) layer.input.narrow(0, first, end - first).copy_(x);
-    const bool goes_back = s.options.mode == Mode::kExact && !is_last_layer;
-    const Tensor newest = q.narrow(1, end - first - 1, 1);
-    int first_changed = end;
-    if (own_kernels) {
-      attention = LastRowAttentionOnCpu(newest, layer.key, end);
-      std::vector<MemoryRows> memory = {{&s, &layer, first, q, v, attention, end}};
-      UpdateMemories(memory);
-      first_changed = memory[0].first_changed;
-      value = layer.memory->mixed_values();
-    } else {
-      const auto start = std::chrono::steady_clock::now();
-      layer.device_memory->SetRows(first, q, k, v);
-      layer.device_memory->Select(LastRowAttentionByTorch(newest, layer.key, end), layer.value);
-      s.memory_time += std::chrono::steady_clock::now() - start;
-      if (goes_back) first_changed = layer.device_memory->FirstChanged();
-      value = layer.device_memory->mixed_values();
-    }
-    if (goes_back && first_changed < first) {
-      rows.first = first_changed;
-      const Tensor& queries = own_kernels ? layer.memory->queries() : layer.device_memory->queries();
-      q = queries.narrow(1, first_changed, end - first_changed);
-      x = layer.input.narrow(0, first_changed, end - first_changed).clone();  // the block adds to it
-    }
+  bool own_kernels() const { return rows.sequence->weights->own_kernels; }
+};
+
+void StoreKeysValues(const Attending& one) {
+  const int first = one.rows.first, count = one.rows.count();
+  if (one.own_kernels()) {
+    CpuCache(one.layer.key).WriteRows(first, one.key);
+    CpuCache(one.layer.value).WriteRows(first, one.value);
+  } else {
+    one.layer.key.narrow(1, first, count).copy_(one.key);
+    one.layer.value.narrow(1, first, count).copy_(one.value);
   }
+}
+
+// Brings V' of the layer up to date for all who have a memory in it. In exact mode moves rows.first down to
+// the first row whose output changes, and takes its query and residual from there on.
+void ApplyMemories(std::vector<Attending>& all, bool is_last_layer) {
+  std::vector<MemoryRows> memories;
+  std::vector<Attending*> of;
+  for (Attending& one : all) {
+    if (!one.layer.has_memory()) continue;
+    const int first = one.rows.first, end = one.rows.end(), count = one.rows.count();
+    if (one.layer.input.defined()) one.layer.input.narrow(0, first, count).copy_(one.residual);
+    const Tensor newest = one.query.narrow(1, count - 1, 1);
+    one.attention = one.own_kernels() ? LastRowAttentionOnCpu(newest, one.layer.key, end)
+                                      : LastRowAttentionByTorch(newest, one.layer.key, end);
+    const bool goes_back = one.rows.sequence->options.mode == Mode::kExact && !is_last_layer;
+    memories.push_back(
+        {one.rows.sequence, &one.layer, first, one.query, one.key, one.value, one.attention, goes_back, end});
+    of.push_back(&one);
+  }
+  if (memories.empty()) return;
+  const bool own_kernels = of[0]->own_kernels();  // a model's
+  own_kernels ? UpdateMemoriesOnCpu(memories) : UpdateMemoriesByTorch(memories);
+  for (size_t i = 0; i < of.size(); ++i) {
+    Attending& one = *of[i];
+    const LayerState& layer = one.layer;
+    one.attended = own_kernels ? layer.memory->mixed_values() : layer.device_memory->mixed_values();
+    const int first = memories[i].first_changed, end = one.rows.end();
+    if (!memories[i].goes_back || first >= one.rows.first) continue;
+    one.rows.first = first;
+    const Tensor& queries = own_kernels ? layer.memory->queries() : layer.device_memory->queries();
+    one.query = queries.narrow(1, first, end - first);
+    one.residual = layer.input.narrow(0, first, end - first).clone();  // the block adds to it
+  }
+}
+
+// [count, n_embd]
+Tensor Attend(Attending& one, bool is_last_layer) {
+  Rows& rows = one.rows;
   if (is_last_layer) {  // nothing reads the other rows
-    x = x.narrow(0, x.size(0) - 1, 1);
-    q = q.narrow(1, q.size(1) - 1, 1);
-    rows.first = end - 1;
+    one.residual = one.residual.narrow(0, one.residual.size(0) - 1, 1);
+    one.query = one.query.narrow(1, one.query.size(1) - 1, 1);
+    rows.first = rows.end() - 1;
   }
-  if (!own_kernels) return AttendByTorch(q, layer.key, value, rows.first, end);
-  if (rows.count() == 1 && attention.defined()) return AttendLastRowOnCpu(attention, value);
-  return AttendOnCpu(q, layer.key, value, rows.first, end);
+  if (!one.own_kernels())
+    return AttendByTorch(one.query, one.layer.key, one.attended, rows.first, rows.end());
+  if (rows.count() == 1 && one.attention.defined()) return AttendLastRowOnCpu(one.attention, one.attended);
+  return AttendOnCpu(one.query, one.layer.key, one.attended, rows.first, rows.end());
 }
 
 // Do all sequences run one row by the CPU's own kernels, and no memory can make them run more?
@@ -111,17 +126,21 @@ Tensor AttendBatch(const Model::Weights& weights, int index, std::vector<Rows>& 
     for (Rows& rows : batch) rows.sequence->rows_computed[index] = 1;
     return AttendSteps(index, batch, n_head, qkv);
   }
-  std::vector<Tensor> outputs, residuals;
+  std::vector<Attending> all;
   for (Rows& rows : batch) {
-    const int64_t count = rows.count();
-    const Tensor own = qkv.narrow(0, rows.offset, count);
-    Tensor residual = x.narrow(0, rows.offset, count);
-    outputs.push_back(AttendSequence(rows.sequence->layers[index], rows,
-                                     SplitHeads(own.narrow(1, 0, d), n_head),
-                                     SplitHeads(own.narrow(1, d, d), n_head),
-                                     SplitHeads(own.narrow(1, 2 * d, d), n_head), is_last_layer, residual));
-    residuals.push_back(residual);
-    rows.sequence->rows_computed[index] = rows.count();
+    LayerState& layer = rows.sequence->layers[static_cast<size_t>(index)];
+    const Tensor own = qkv.narrow(0, rows.offset, rows.count());
+    const auto part = [&](int64_t which) { return SplitHeads(own.narrow(1, which * d, d), n_head); };
+    all.push_back(
+        {rows, layer, part(0), part(1), part(2), x.narrow(0, rows.offset, rows.count()), layer.value, {}});
+    StoreKeysValues(all.back());
+  }
+  ApplyMemories(all, is_last_layer);
+  std::vector<Tensor> outputs, residuals;
+  for (Attending& one : all) {
+    outputs.push_back(Attend(one, is_last_layer));
+    residuals.push_back(one.residual);
+    one.rows.sequence->rows_computed[index] = one.rows.count();
   }
   if (AssignOffsets(batch) != x.size(0) || is_last_layer) x = Concatenate(std::move(residuals));
   return Concatenate(std::move(outputs));

@@ -2,6 +2,7 @@
 #include <ATen/Functions.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -37,6 +38,23 @@ Tensor AttendByTorch(const Tensor& query, const Tensor& key, const Tensor& value
   const Tensor out = at::scaled_dot_product_attention(query.unsqueeze(0), k, v, mask, /*dropout_p=*/0.0,
                                                       /*is_causal=*/is_square && !is_last_row);
   return out.squeeze(0).transpose(0, 1).reshape({end - first, query.size(0) * query.size(2)});
+}
+
+void UpdateMemoriesByTorch(std::vector<MemoryRows>& all) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<DeviceMemoryLayer::NewRows> rows;
+  for (const MemoryRows& one : all) {
+    rows.push_back({&*one.layer->device_memory, one.first, one.query, one.key, one.value});
+    rows.back().layer->SetRows(rows.back());
+  }
+  DeviceMemoryLayer::LookUp(rows);
+  for (MemoryRows& one : all) {
+    DeviceMemoryLayer& memory = *one.layer->device_memory;
+    memory.Select(one.attention, one.layer->value);
+    if (one.goes_back) one.first_changed = memory.FirstChanged();
+  }
+  const auto time = std::chrono::steady_clock::now() - start;
+  for (const MemoryRows& one : all) one.sequence->memory_time += time / all.size();
 }
 
 }  // namespace mtm

@@ -27,6 +27,11 @@ class DeviceMemoryTest : public testing::TestWithParam<DataType> {
     return memories_.Make(name, n, GetParam());
   }
 
+  static void Add(const DeviceMemoryLayer::NewRows& rows) {
+    rows.layer->SetRows(rows);
+    DeviceMemoryLayer::LookUp({&rows, 1});
+  }
+
   LayerMemories memories_{RandomSeed(11)};
 };
 
@@ -44,7 +49,7 @@ TEST_P(DeviceMemoryTest, FindsAndMixesWhatTheMemoryAndTheEquationsDo) {
           .method = method, .k = 5, .memory_fraction = 1e9, .bookkeeping_fraction = 0, .score_scale = 0.7};
       DeviceMemoryLayer layer({memory, {kLayer}, parameters}, 0, kLayer, stored, kRows, /*trace=*/true);
       const Tensor q = memories_.Rows(kRows), k = memories_.Rows(kRows), v = memories_.Rows(kRows);
-      layer.SetRows(0, q, k, v);
+      Add({&layer, 0, q, k, v});
       layer.Select(at::full({kHeads, kRows}, 1.0 / kRows), v);
       EXPECT_EQ(layer.FirstChanged(), 0);
       EXPECT_EQ(layer.n_selected().item().toLong(), kHeads * kRows);
@@ -93,12 +98,54 @@ TEST_P(DeviceMemoryTest, ManyRowsAreLookedUpInParts) {
   const Tensor q = memories_.Rows(kMany), k = memories_.Rows(kMany), v = memories_.Rows(kMany);
   DeviceMemoryLayer whole({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false),
       parts({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false);
-  whole.SetRows(0, q, k, v);
+  Add({&whole, 0, q, k, v});
   for (int row = 0; row < kMany; row += 100) {
-    parts.SetRows(row, q.narrow(1, row, 100), k.narrow(1, row, 100), v.narrow(1, row, 100));
+    Add({&parts, row, q.narrow(1, row, 100), k.narrow(1, row, 100), v.narrow(1, row, 100)});
   }
   for (DeviceMemoryLayer* layer : {&whole, &parts}) layer->Select(at::full({kHeads, kMany}, 1.0 / kMany), v);
   EXPECT_LT((whole.mixed_values() - parts.mixed_values()).abs().max().item().toDouble(), 1e-6);
+}
+
+// Rows of several sequences, some with another memory, k or method, as one by one.
+TEST_P(DeviceMemoryTest, SequencesAreLookedUpTogetherAsAlone) {
+  const c10::InferenceMode inference;
+  const std::shared_ptr<const Memory> memories[] = {Make("one", 300), Make("other", 40)};
+  StoredLayers stored(c10::Device("cpu"));
+  std::vector<DeviceMemoryLayer> together, alone;
+  std::vector<DeviceMemoryLayer::NewRows> rows;
+  for (int i = 0; i < 12; ++i) {
+    const auto& memory = memories[i % 2];
+    const MemoryParameters parameters{.method = i % 3 == 0 ? Method::kType2 : Method::kType3,
+                                      .k = i % 4 == 0 ? 3 : 5,
+                                      .memory_fraction = 1e9,
+                                      .bookkeeping_fraction = 0};
+    for (auto* const layers : {&together, &alone}) {
+      layers->emplace_back(MemoryUse{memory, {kLayer}, parameters}, 0, kLayer, stored.Get(*memory, kLayer),
+                           kRows,
+                           /*trace=*/true);
+    }
+    const int n = 1 + i % kRows;
+    rows.push_back({nullptr, kRows - n, memories_.Rows(n), memories_.Rows(n), memories_.Rows(n)});
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].layer = &together[i];
+    together[i].SetRows(rows[i]);
+  }
+  DeviceMemoryLayer::LookUp(rows);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    DeviceMemoryLayer::NewRows one = rows[i];
+    one.layer = &alone[i];
+    Add(one);
+    const Tensor value = at::zeros({kHeads, kRows, kDim});
+    const int n = static_cast<int>(one.query.size(1));
+    for (auto* const layers : {&together, &alone})
+      (*layers)[i].Select(at::full({kHeads, kRows}, 1.0 / kRows), value);
+    const auto mixed = [&](const DeviceMemoryLayer& layer) {
+      return layer.mixed_values().narrow(1, kRows - n, n);
+    };
+    EXPECT_LT((mixed(together[i]) - mixed(alone[i])).abs().max().item().toDouble(), 1e-6) << i;
+    EXPECT_GT(mixed(alone[i]).abs().max().item().toDouble(), 0) << i;
+  }
 }
 
 }  // namespace
