@@ -8,7 +8,6 @@
 #include <limits>
 
 #include "memory_store/code_sums.h"
-#include "memory_store/residual_codes.h"
 #include "memory_store/search.h"
 
 namespace mtm {
@@ -18,6 +17,8 @@ namespace {
 struct ListPlace {
   size_t begin, end;
 
+  size_t n_rows() const { return end - begin; }
+  bool is_empty() const { return begin == end; }
   size_t first_block() const { return begin / kRowsPerBlock; }
   size_t n_blocks() const { return CodeBlocks(end) - first_block(); }
 
@@ -86,7 +87,8 @@ void SumList(const InvertedFile& file, const ListPlace& list, std::span<const Co
   SumCodes(&file.codes[list.first_block() * dim * kBytesPerBlock], list.n_blocks(), dim, queries);
 }
 
-// What a sum is off by, rounded, is less than this, but for one in ten thousand.
+// What the sum of about n rounded numbers is off by, most often: rows beyond are lost, of some more than are
+// wanted.
 constexpr float kRoundedUnits = 4;
 
 // A distance that about n rows of a query's nearest lists are within; infinite where that cannot be told.
@@ -98,12 +100,13 @@ float BoundOf(const InvertedFile& file, std::span<const float> query, std::span<
   DistanceRange range{.nearest = std::numeric_limits<float>::infinity(), .farthest = 0};
   size_t n_rows = 0;
   for (size_t i = 0; i < lists.size() && n_rows < n; ++i) {
+    if (PlaceOfList(file, lists[i]).is_empty()) continue;
     const DistanceRange one = probes.emplace_back(query.size()).Turn(file, query, lists[i]);
     if (!std::isfinite(one.farthest)) return std::numeric_limits<float>::infinity();
     nearest.push_back(one.nearest);
     range = {.nearest = std::min(range.nearest, one.nearest),
              .farthest = std::max(range.farthest, one.farthest)};
-    n_rows += probes.back().list().end - probes.back().list().begin;
+    n_rows += probes.back().list().n_rows();
   }
   if (n_rows < n) return std::numeric_limits<float>::infinity();
   const float unit = (range.farthest - range.nearest) / kLargestSum;
@@ -131,7 +134,7 @@ class Candidates {
   // Are sums wanted of the list? Then Take is to follow.
   bool Prepare(uint32_t list, Probe& probe, CodeSums& sums) {
     const DistanceRange range = probe.Turn(file_, query_, list);
-    if (probe.list().begin == probe.list().end) return false;
+    if (probe.list().is_empty()) return false;
     if (!std::isfinite(range.farthest)) {
       KeepAll(probe.list());
       return false;
@@ -161,7 +164,7 @@ class Candidates {
   }
 
  private:
-  static constexpr size_t kMost = 8;  // times n
+  static constexpr size_t kMost = 4;  // times n
 
   // Nothing can be told of them.
   void KeepAll(const ListPlace& list) {

@@ -12,8 +12,8 @@
 namespace mtm {
 
 // For each of the queries [n_queries, head_dim] the `n` rows of its lists (nearest first), or all where there
-// are no more, that are nearest to it as far as their codes tell, in no order. A list is read once for all
-// queries that share it; what a query gets does not depend on the others.
+// are no more, that are nearest to it as far as their codes tell, in no order. Queries that share a list
+// share its reading; what a query gets does not depend on the others.
 std::vector<std::vector<uint32_t>> NearestByCodes(const InvertedFile& file,
                                                   std::span<const std::vector<uint32_t>> lists,
                                                   std::span<const float> queries, size_t n);

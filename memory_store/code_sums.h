@@ -21,6 +21,9 @@ inline constexpr std::array<float, kLevels> kLevel = {
 inline constexpr size_t kRowsPerBlock = 32;
 inline constexpr size_t kBytesPerBlock = 16;  // and number of the head
 
+// Blocks that hold this many rows.
+constexpr size_t CodeBlocks(size_t n_rows) { return (n_rows + kRowsPerBlock - 1) / kRowsPerBlock; }
+
 // Sums that are not larger are sums; a saturated one may stand for any that is.
 inline constexpr int kLargestSum = 254;
 inline constexpr int kSaturated = 255;

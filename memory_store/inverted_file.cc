@@ -140,7 +140,7 @@ std::vector<std::vector<uint32_t>> NearestLists(const InvertedFile& file, std::s
     size_t rows_seen = 0;
     for (auto next = order.begin(); next != order.end() && (nearest[q].size() < n || rows_seen < n_rows);) {
       const auto n_left = static_cast<size_t>(order.end() - next);
-      const auto end = next + static_cast<std::ptrdiff_t>(std::min(n_left, n));
+      const auto end = next + static_cast<std::ptrdiff_t>(std::min(n_left, std::max(n, nearest[q].size())));
       std::partial_sort(next, end, order.end());
       for (; next != end && (nearest[q].size() < n || rows_seen < n_rows); ++next) {
         const auto list = static_cast<uint32_t>(*next);

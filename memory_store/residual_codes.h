@@ -15,14 +15,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "memory_store/code_sums.h"
 #include "memory_store/inverted_file.h"
 #include "memory_store/segment.h"
 
 namespace mtm {
-
-// Blocks that hold this many rows.
-constexpr size_t CodeBlocks(size_t n_rows) { return (n_rows + kRowsPerBlock - 1) / kRowsPerBlock; }
 
 // Of `n_rows` keys: whole blocks of 32 rows.
 size_t CodesSize(int64_t n_rows, int head_dim);

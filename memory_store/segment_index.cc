@@ -18,6 +18,10 @@ namespace {
 // More than k, so that what codes round away costs no neighbour.
 constexpr size_t kExtraRows = 48;
 
+// Times as many as are proposed: where keys lie in clumps, the nearest lists may have hardly more than these,
+// and the nearest keys be in others.
+constexpr size_t kRowsLookedAt = 8;
+
 // The numbers of one (layer, head) in a section of the mapped file.
 template <typename Number>
 std::span<const Number> Part(const SegmentIndex::Data& data, std::string_view kind, size_t index) {
@@ -110,7 +114,8 @@ std::vector<std::vector<uint32_t>> SegmentIndex::Propose(int layer, int head, st
 std::vector<std::vector<uint32_t>> ProposeRows(const InvertedFile& file, int n_probe,
                                                std::span<const float> queries, int k) {
   const size_t n = static_cast<size_t>(k) + kExtraRows;
-  return NearestByCodes(file, NearestLists(file, queries, static_cast<size_t>(n_probe), n), queries, n);
+  const auto lists = NearestLists(file, queries, static_cast<size_t>(n_probe), kRowsLookedAt * n);
+  return NearestByCodes(file, lists, queries, n);
 }
 
 }  // namespace mtm

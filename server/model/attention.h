@@ -49,7 +49,7 @@ struct MemoryRows {
   Sequence::State* sequence;
   LayerState* layer;
   int first;
-  at::Tensor query, key, value;  // [n_head, count, head_dim]
+  at::Tensor query, key, value;  // [n_head, count, head_dim]; the CPU reads keys from the cache
   at::Tensor attention;          // s of the newest row, [n_head, end]
   bool goes_back;                // is first_changed wanted? A device is waited for then.
   int first_changed;             // by the update: the first position whose V' differs from the step before

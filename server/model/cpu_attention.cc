@@ -177,7 +177,7 @@ Tensor AttendSteps(int index, std::span<const Rows> batch, int n_head, const Ten
                            .layer = step.layer,
                            .first = step.position,
                            .query = part(0),
-                           .key = part(1),
+                           .key = {},
                            .value = part(2),
                            .attention = own,
                            .goes_back = false,

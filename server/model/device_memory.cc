@@ -105,6 +105,7 @@ void DeviceMemoryLayer::LookUp(std::span<const NewRows> all) {
     return a.layer->stored_ == b.layer->stored_ && of_a.method == of_b.method && of_a.k == of_b.k &&
            of_a.score_scale == of_b.score_scale && of_a.residual_fraction == of_b.residual_fraction;
   };
+  for (const NewRows& rows : all) rows.layer->SetRows(rows);
   std::vector<NewRows> left(all.begin(), all.end());
   while (!left.empty()) {
     const NewRows first = left.front();
@@ -125,37 +126,31 @@ void DeviceMemoryLayer::LookUpTogether(std::span<const NewRows> all) const {
   // Distances, and in double what the candidates' rows are.
   const int64_t a_row = std::max(std::min(n_stored_, kStoredAtOnce), 4 * (k_ + kExtraCandidates) * head_dim_);
   const int64_t at_once = std::max<int64_t>(1, kMaxNumbers / (n_head_ * a_row));
-  std::vector<Found> parts;
   for (int64_t begin = 0; begin < query.size(1); begin += at_once) {
     const int64_t n = std::min(at_once, query.size(1) - begin);
-    parts.push_back(Find(query.narrow(1, begin, n), key.narrow(1, begin, n), value.narrow(1, begin, n)));
-  }
-  const auto whole = [&](Tensor Found::*part) {
-    std::vector<Tensor> tensors;
-    for (const Found& found : parts) tensors.push_back(found.*part);
-    return tensors.size() == 1 ? tensors[0] : at::cat(tensors, 1);
-  };
-  const Found found{whole(&Found::mixed), whole(&Found::positions), whole(&Found::distances),
-                    whole(&Found::weights)};
-  int64_t begin = 0;
-  for (const NewRows& rows : all) {
-    const int64_t n = rows.query.size(1);
-    const auto own = [&](const Tensor& tensor) { return tensor.narrow(1, begin, n); };
-    rows.layer->Keep(rows.first,
-                     {own(found.mixed), own(found.positions), own(found.distances), own(found.weights)});
-    begin += n;
+    const Found found = Find(query.narrow(1, begin, n), key.narrow(1, begin, n), value.narrow(1, begin, n));
+    int64_t own_begin = 0;
+    for (const NewRows& rows : all) {
+      const int64_t own_end = own_begin + rows.query.size(1);
+      const int64_t first = std::max(begin, own_begin), end = std::min(begin + n, own_end);
+      if (first < end)
+        rows.layer->Keep(rows.first + static_cast<int>(first - own_begin), found, first - begin, end - first);
+      own_begin = own_end;
+    }
   }
 }
 
-void DeviceMemoryLayer::Keep(int first, const Found& found) {
-  const int64_t count = found.mixed.size(1);
-  mixes_.narrow(1, first, count).copy_(found.mixed);
+void DeviceMemoryLayer::Keep(int position, const Found& found, int64_t first, int64_t count) {
+  const auto copy = [&](const Tensor& to, const Tensor& from) {
+    to.narrow(1, position, count).copy_(from.narrow(1, first, count));
+  };
+  copy(mixes_, found.mixed);
   if (!trace_) return;
-  positions_.narrow(1, first, count).copy_(found.positions);
-  distances_.narrow(1, first, count).copy_(found.distances);
-  const Tensor weights = weights_.narrow(1, first, count);
-  weights.zero_();
-  weights.narrow(-1, 1 + k_ - found.weights.size(-1), found.weights.size(-1)).copy_(found.weights);
+  copy(positions_, found.positions);
+  copy(distances_, found.distances);
+  const int64_t n_weights = found.weights.size(-1);  // one less where the own one does not compete
+  weights_.narrow(1, position, count).zero_();
+  copy(weights_.narrow(-1, 1 + k_ - n_weights, n_weights), found.weights);
 }
 
 Tensor DeviceMemoryLayer::Gather(const Tensor& rows, const Tensor& positions) const {

@@ -48,7 +48,7 @@ class StoredLayers {
 
 // What MemoryLayer is, in LibTorch's operations on the cache's device. A tokens-head is looked up when its
 // row is run, whether it will be selected or not: what is selected stays on the device, and no step waits for
-// it. An update is SetRows, LookUp, Select. The nearest keys are candidates of a float32 product, ranked by
+// it. An update is LookUp and Select. The nearest keys are candidates of a float32 product, ranked by
 // their distances in double: with more than kExtraCandidates that are nearer than float32 tells apart, one of
 // them may be missed.
 class DeviceMemoryLayer {
@@ -63,8 +63,7 @@ class DeviceMemoryLayer {
     int first;
     at::Tensor query, key, value;  // [n_head, count, head_dim]
   };
-  void SetRows(const NewRows& rows);
-  // Looks them up, those together that share a memory's layer and the parameters.
+  // Takes them and looks them up, those together that share a memory's layer and the parameters.
   static void LookUp(std::span<const NewRows> all);
 
   // Selects by the newest position's attention s [n_head, n] and brings V' up to date; value: the cache.
@@ -84,6 +83,7 @@ class DeviceMemoryLayer {
   void Unshare();
 
  private:
+  void SetRows(const NewRows& rows);
   // Rows of sequences that have what this one has.
   void LookUpTogether(std::span<const NewRows> all) const;
   // What is found for rows [n_head, count, head_dim]; few enough that their distances to a part of the memory
@@ -93,7 +93,8 @@ class DeviceMemoryLayer {
     at::Tensor positions, distances, weights;  // as the members
   };
   Found Find(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) const;
-  void Keep(int first, const Found& found);
+  // [first, first + count) of what was found, as rows from `position` on.
+  void Keep(int position, const Found& found, int64_t first, int64_t count);
   // [n_head, count, k] of the nearest: positions in the memory, and exact distances as float32.
   std::pair<at::Tensor, at::Tensor> Nearest(const at::Tensor& key) const;
   // Rows of [n_head, n, head_dim] at positions [n_head, count, m], as double: [n_head, count, m, head_dim].

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass over a batch of sequences, each with the rows that it must recompute: one row for a plain
 // or cached step, all rows from the first changed one in exact mode (METHOD 2 and 4). Products with the
-// weights run over the rows of all sequences together; attention runs for each sequence by itself.
+// weights, and searches, run over the rows of all sequences together; attention runs for each by itself.
 #include <ATen/Functions.h>
 #include <c10/core/InferenceMode.h>
 

@@ -21,8 +21,8 @@ namespace {
 // some.
 constexpr size_t kRowsAJob = 256;
 
-// Bounds what a job with a large k holds: 16 MiB.
-constexpr size_t kMaxNeighbours = size_t{1} << 20;
+// Bounds what a job with a large k holds: 4 MiB, and 16 while an index is searched.
+constexpr size_t kMaxNeighbours = size_t{1} << 18;
 
 // What is searched at once. Each request has a Memory of its own of the segments that all of them share.
 struct Searched {

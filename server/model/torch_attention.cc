@@ -43,18 +43,18 @@ Tensor AttendByTorch(const Tensor& query, const Tensor& key, const Tensor& value
 void UpdateMemoriesByTorch(std::vector<MemoryRows>& all) {
   const auto start = std::chrono::steady_clock::now();
   std::vector<DeviceMemoryLayer::NewRows> rows;
+  int64_t n_rows = 0;
   for (const MemoryRows& one : all) {
     rows.push_back({&*one.layer->device_memory, one.first, one.query, one.key, one.value});
-    rows.back().layer->SetRows(rows.back());
+    n_rows += one.query.size(1);
   }
   DeviceMemoryLayer::LookUp(rows);
-  for (MemoryRows& one : all) {
-    DeviceMemoryLayer& memory = *one.layer->device_memory;
-    memory.Select(one.attention, one.layer->value);
-    if (one.goes_back) one.first_changed = memory.FirstChanged();
-  }
+  for (const MemoryRows& one : all) one.layer->device_memory->Select(one.attention, one.layer->value);
   const auto time = std::chrono::steady_clock::now() - start;
-  for (const MemoryRows& one : all) one.sequence->memory_time += time / all.size();
+  for (MemoryRows& one : all) {
+    one.sequence->memory_time += time * one.query.size(1) / n_rows;  // its share
+    if (one.goes_back) one.first_changed = one.layer->device_memory->FirstChanged();
+  }
 }
 
 }  // namespace mtm

@@ -95,18 +95,16 @@ TEST_P(MemoryTest, SearchDependsNeitherOnSegmentsNorOnOtherQueries) {
   EXPECT_TRUE(parts->Search(5, 2, {}, 5).empty());
 }
 
-// One that probes all its lists misses next to nothing, and one that has too few rows in those that it probes
-// is not asked.
+// One that probes all its lists misses next to nothing, and one of other keys much.
 TEST_P(MemoryTest, SegmentWithAnIndexIsSearchedByIt) {
   const TestMemory cats(3, 900, GetParam());
   const auto exact = InSegments(cats, {0, 300});
-  const auto index = [&](double recall_target) {
-    const auto built =
-        BuiltIndex(FreshPath("new.idx"), *exact->segments()[1], {.recall_target = recall_target});
+  const auto with_index_of = [&](const Memory& memory) {
+    const auto built = BuiltIndex(FreshPath("new.idx"), *memory.segments()[1], {.recall_target = 2});
     return MemoryOf({exact->segments()[0], exact->segments()[1]->WithIndex(built)});
   };
-  const auto complete = index(2.0);
-  const auto poor = index(0.0);
+  const auto complete = with_index_of(*exact);
+  const auto poor = with_index_of(*InSegments(TestMemory(4, 900, GetParam()), {0, 300}));
   EXPECT_TRUE(poor->is_approximate());
   EXPECT_EQ(poor->segments()[1]->n_tokens(), 600);
   const std::vector<float> queries(cats.keys[0].begin(), cats.keys[0].begin() + 30 * 4);

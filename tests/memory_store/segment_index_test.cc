@@ -142,14 +142,23 @@ TEST_P(SegmentIndexTest, ProposesEnoughRowsThatDifferWhateverIsAsked) {
   }
 }
 
-// Where the lists that are probed have fewer, further ones are.
-TEST_P(SegmentIndexTest, ProposesAsManyRowsAsAreWantedFromFewLists) {
+// Where the lists that are probed have few, further ones are.
+TEST_P(SegmentIndexTest, ProposesWhatIsNearOfAsManyRowsAsAreWantedWhereFewListsAreProbed) {
   const auto index = Build({.recall_target = 0.01});
+  const std::span<const float> queries = std::span(cats_.keys[4]).first(20 * 4);
   for (const int k : {1, 100, 1000, 4999, std::numeric_limits<int>::max()}) {
-    for (const auto& rows : index->Propose(5, 1, std::span(cats_.keys[4]).first(20 * 4), k)) {
-      EXPECT_GE(rows.size(), static_cast<size_t>(std::min<int64_t>(k, kTokens)));
-      EXPECT_EQ(std::set<uint32_t>(rows.begin(), rows.end()).size(), rows.size());
+    const size_t n = std::min<size_t>(static_cast<size_t>(k), kTokens);
+    const std::vector<Neighbour> nearest = NearestKeys(segment_->keys(5, 1), queries, k);
+    const std::vector<std::vector<uint32_t>> all = index->Propose(5, 1, queries, k);
+    size_t n_found = 0;
+    for (size_t q = 0; q < 20; ++q) {
+      const std::set<uint32_t> rows(all[q].begin(), all[q].end());
+      EXPECT_EQ(rows.size(), all[q].size());
+      EXPECT_GE(rows.size(), n);
+      for (size_t i = q * n; i < (q + 1) * n; ++i)
+        n_found += rows.count(static_cast<uint32_t>(nearest[i].position));
     }
+    EXPECT_GE(static_cast<double>(n_found) / static_cast<double>(20 * n), 0.9) << k;
   }
 }
 
@@ -353,6 +362,18 @@ TEST_P(SegmentIndexTest, IndexThatIsNotOfTheseKeysIsFoundByVerifying) {
       verify(Resealed(good, [&](Json&, std::string& bytes) { bytes[codes] ^= 0x77; }));
   EXPECT_EQ(recoded.code(), absl::StatusCode::kDataLoss) << recoded;
   EXPECT_THAT(std::string(recoded.message()), HasSubstr("layer 2, head 0: number 0 of row "));
+}
+
+// Of lists with so many rows that few are looked at.
+TEST_P(SegmentIndexTest, IndexThatFindsLessThanItSaysIsFoundByVerifying) {
+  constexpr int64_t kMany = 40'000;
+  segment_ = *TestMemory(2, kMany, GetParam()).LoadSegment(folder_, 1000);
+  const std::string good = Written();
+  const auto verify = [&](const std::string& bytes) {
+    WriteAll(path_, bytes);
+    return (*SegmentIndex::Load(*PosixFileSystem(), path_, *segment_))->Verify(*segment_);
+  };
+  EXPECT_TRUE(verify(good).ok());
   const absl::Status poor =
       verify(Resealed(good, [&](Json& header, std::string&) { header["n_probe"][0][1] = 1; }));
   EXPECT_EQ(poor.code(), absl::StatusCode::kDataLoss) << poor;
@@ -360,6 +381,7 @@ TEST_P(SegmentIndexTest, IndexThatIsNotOfTheseKeysIsFoundByVerifying) {
 }
 
 TEST_P(SegmentIndexTest, FaultOfTheDiskLeavesNoFile) {
+  segment_ = *TestMemory(3, 300, GetParam()).LoadSegment(folder_);
   const std::vector<std::string> before = FilesIn(folder_);
   for (const Fault fault : {Fault::kIoError, Fault::kShortWrite}) {
     for (int n = 1; !HasFailure(); ++n) {

@@ -6,6 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <c10/core/InferenceMode.h>
 
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -27,10 +28,7 @@ class DeviceMemoryTest : public testing::TestWithParam<DataType> {
     return memories_.Make(name, n, GetParam());
   }
 
-  static void Add(const DeviceMemoryLayer::NewRows& rows) {
-    rows.layer->SetRows(rows);
-    DeviceMemoryLayer::LookUp({&rows, 1});
-  }
+  static void Add(const DeviceMemoryLayer::NewRows& rows) { DeviceMemoryLayer::LookUp({&rows, 1}); }
 
   LayerMemories memories_{RandomSeed(11)};
 };
@@ -88,22 +86,35 @@ TEST_P(DeviceMemoryTest, WhatIsKeptForOthersGoesWithTheMemory) {
   EXPECT_TRUE(stored.expired());
 }
 
-// More rows than are looked up at once: a large k takes much for each.
+// More rows than are looked up at once, since a large k takes much for each: two sequences' cut into parts
+// where neither ends.
 TEST_P(DeviceMemoryTest, ManyRowsAreLookedUpInParts) {
   const c10::InferenceMode inference;
   constexpr int kMany = 400, kNeighbours = 3000;
   const auto memory = Make("memory", kNeighbours);
   const MemoryParameters parameters{.k = kNeighbours, .memory_fraction = 1e9, .bookkeeping_fraction = 0};
   const auto stored = std::make_shared<const StoredLayer>(*memory, kLayer, c10::Device("cpu"));
-  const Tensor q = memories_.Rows(kMany), k = memories_.Rows(kMany), v = memories_.Rows(kMany);
-  DeviceMemoryLayer whole({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false),
-      parts({memory, {kLayer}, parameters}, 0, kLayer, stored, kMany, /*trace=*/false);
-  Add({&whole, 0, q, k, v});
-  for (int row = 0; row < kMany; row += 100) {
-    Add({&parts, row, q.narrow(1, row, 100), k.narrow(1, row, 100), v.narrow(1, row, 100)});
+  std::vector<DeviceMemoryLayer> whole, parts;
+  std::vector<DeviceMemoryLayer::NewRows> rows;
+  for (int i = 0; i < 2; ++i) {
+    for (auto* const layers : {&whole, &parts}) {
+      layers->emplace_back(MemoryUse{memory, {kLayer}, parameters}, 0, kLayer, stored, kMany,
+                           /*trace=*/false);
+    }
+    rows.push_back({nullptr, 0, memories_.Rows(kMany), memories_.Rows(kMany), memories_.Rows(kMany)});
   }
-  for (DeviceMemoryLayer* layer : {&whole, &parts}) layer->Select(at::full({kHeads, kMany}, 1.0 / kMany), v);
-  EXPECT_LT((whole.mixed_values() - parts.mixed_values()).abs().max().item().toDouble(), 1e-6);
+  for (size_t i = 0; i < 2; ++i) rows[i].layer = &whole[i];
+  DeviceMemoryLayer::LookUp(rows);
+  for (size_t i = 0; i < 2; ++i) {
+    for (int row = 0; row < kMany; row += 100) {
+      const auto part = [row](const Tensor& tensor) { return tensor.narrow(1, row, 100); };
+      Add({&parts[i], row, part(rows[i].query), part(rows[i].key), part(rows[i].value)});
+    }
+    for (auto* const layers : {&whole, &parts}) {
+      (*layers)[i].Select(at::full({kHeads, kMany}, 1.0 / kMany), rows[i].value);
+    }
+    EXPECT_LT((whole[i].mixed_values() - parts[i].mixed_values()).abs().max().item().toDouble(), 1e-6);
+  }
 }
 
 // Rows of several sequences, some with another memory, k or method, as one by one.
@@ -127,24 +138,33 @@ TEST_P(DeviceMemoryTest, SequencesAreLookedUpTogetherAsAlone) {
     const int n = 1 + i % kRows;
     rows.push_back({nullptr, kRows - n, memories_.Rows(n), memories_.Rows(n), memories_.Rows(n)});
   }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i].layer = &together[i];
-    together[i].SetRows(rows[i]);
-  }
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].layer = &together[i];
   DeviceMemoryLayer::LookUp(rows);
   for (size_t i = 0; i < rows.size(); ++i) {
     DeviceMemoryLayer::NewRows one = rows[i];
     one.layer = &alone[i];
     Add(one);
     const Tensor value = at::zeros({kHeads, kRows, kDim});
-    const int n = static_cast<int>(one.query.size(1));
-    for (auto* const layers : {&together, &alone})
-      (*layers)[i].Select(at::full({kHeads, kRows}, 1.0 / kRows), value);
-    const auto mixed = [&](const DeviceMemoryLayer& layer) {
-      return layer.mixed_values().narrow(1, kRows - n, n);
-    };
-    EXPECT_LT((mixed(together[i]) - mixed(alone[i])).abs().max().item().toDouble(), 1e-6) << i;
-    EXPECT_GT(mixed(alone[i]).abs().max().item().toDouble(), 0) << i;
+    const int64_t n = one.query.size(1);
+    Tensor attention = at::zeros({kHeads, kRows});  // of rows that are there
+    attention.narrow(1, kRows - n, n).fill_(1);
+    std::vector<TraceEntry> traces[2];
+    for (const auto& [layer, trace] :
+         {std::pair(&together[i], &traces[0]), std::pair(&alone[i], &traces[1])}) {
+      layer->Select(attention, value);
+      layer->AppendTrace(*trace);
+    }
+    EXPECT_LT((together[i].mixed_values() - alone[i].mixed_values()).abs().max().item().toDouble(), 1e-6)
+        << i;
+    EXPECT_GT(alone[i].mixed_values().abs().max().item().toDouble(), 0) << i;
+    ASSERT_EQ(traces[0].size(), static_cast<size_t>(kHeads * n)) << i;
+    ASSERT_EQ(traces[1].size(), traces[0].size()) << i;
+    for (size_t j = 0; j < traces[0].size(); ++j) {
+      EXPECT_EQ(traces[0][j].neighbours, traces[1][j].neighbours) << i << " " << j;
+      EXPECT_NEAR(traces[0][j].own_weight, traces[1][j].own_weight, 1e-6) << i << " " << j;
+      for (size_t w = 0; w < traces[0][j].weights.size(); ++w)
+        EXPECT_NEAR(traces[0][j].weights[w], traces[1][j].weights[w], 1e-6) << i << " " << j;
+    }
   }
 }
 

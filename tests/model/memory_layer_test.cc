@@ -61,7 +61,6 @@ TEST_F(MemoryLayerTest, WhatASequenceGetsIsWhatItGetsAlone) {
   memories_.Make("one", 50);
   std::vector<MemoryLayer::Missing> together;
   for (int i = 0; i < 20; ++i) together.push_back(Missing(memories_.store().Get("one").value(), all_));
-  std::vector<std::unique_ptr<MemoryLayer>> alone;
   std::vector<Tensor> mixed;
   for (const MemoryLayer::Missing& one : together) {
     MemoryLayer layer = *one.layer;

@@ -131,6 +131,60 @@ TEST_P(MethodTest, ExactModeIsAFullPassAtEveryStep) { RunCases(Mode::kExact, 100
 
 TEST_P(MethodTest, CachedModeRunsOneRowInEveryLayer) { RunCases(Mode::kCached, 100, RandomSeed(2000)); }
 
+// Modes, settings, prompts and lengths of their own.
+TEST_P(MethodTest, SequencesOfOneBatchFollowItEach) {
+  constexpr int kBatches = 12, kSequences = 5;
+  struct Running {
+    Running(const Case& of, const Model& model, const ReferenceModel& method)
+        : c(of),
+          sequence(model, c.options),
+          reference(method, c.options.mode, c.options.uses),
+          tokens(c.prompt),
+          pending(c.prompt) {}
+    Case c;
+    Sequence sequence;
+    ReferenceRun reference;
+    Tokens tokens, pending;
+    bool close = false;  // a decision was: no longer compared
+  };
+  const uint64_t seed = RandomSeed(4000);
+  int n_close = 0;
+  for (int i = 0; i < kBatches; ++i) {
+    std::mt19937_64 random(seed + static_cast<uint64_t>(i));
+    std::vector<std::unique_ptr<Running>> all;
+    for (int j = 0; j < kSequences; ++j) {
+      const Mode mode = random() % 2 == 0 ? Mode::kExact : Mode::kCached;
+      all.push_back(std::make_unique<Running>(RandomCase(random, mode), *model_, reference_));
+    }
+    for (int step = 0; step < 10; ++step) {
+      std::erase_if(all, [step](const auto& one) { return step >= one->c.n_steps; });
+      if (all.empty()) break;
+      std::vector<Sequence*> batch;
+      for (const auto& one : all) {
+        one->sequence.Append(one->pending);
+        batch.push_back(&one->sequence);
+      }
+      ASSERT_TRUE(model_->Step(batch).ok());
+      for (const auto& one : all) {
+        const auto expected = one->reference.Step(LastOf(one->tokens, one->c.options.capacity));
+        if (!one->close && one->reference.margin() < kCloseDecision) {
+          one->close = true;
+          ++n_close;
+        }
+        const Logits logits(one->sequence.logits().begin(), one->sequence.logits().end());
+        if (!one->close) {
+          EXPECT_LE(MaxDifference(logits, expected), 1e-3 * Allowance(one->c.options.uses))
+              << "batch " << i << " step " << step << " " << Describe(one->c.options.uses);
+        }
+        one->pending = RandomTokens(random, 1, *model_);
+        one->tokens.push_back(one->pending[0]);
+      }
+      if (HasFailure()) return;
+    }
+  }
+  EXPECT_LE(n_close, kBatches * kSequences / 4);
+}
+
 TEST_P(MethodTest, AMemorysRowsAreThoseOfAPlainPass) {
   std::mt19937_64 random(3);
   const Tokens tokens = RandomTokens(random, 60, *model_);
