@@ -156,6 +156,16 @@ class Candidates {
     if (kept_.size() >= kMost * n_) Shrink();
   }
 
+  // Rounding has lost some, and the lists are to be shown again. That happens where a list's keys are nearly
+  // one: each of their numbers is less than half a unit away from the query's, all together are more than
+  // kRoundedUnits.
+  bool Restart() {
+    if (kept_.size() >= n_ || !std::isfinite(bound_)) return false;
+    bound_ = std::numeric_limits<float>::infinity();
+    kept_.clear();
+    return true;
+  }
+
   std::vector<uint32_t> Finish() {
     if (kept_.size() > n_) Shrink();
     std::vector<uint32_t> rows(kept_.size());
@@ -193,6 +203,31 @@ class Candidates {
   bool all_ = false;
 };
 
+// Shows lists to queries.
+class ListReader {
+ public:
+  explicit ListReader(const InvertedFile& file)
+      : file_(file), probes_(kQueriesTogether, Probe(file.scales.size())) {}
+
+  // To kQueriesTogether at most.
+  void Show(uint32_t list, std::span<Candidates* const> to) {
+    std::array<CodeSums, kQueriesTogether> sums;
+    std::array<Candidates*, kQueriesTogether> prepared;
+    size_t n = 0;
+    for (Candidates* const one : to) {
+      prepared[n] = one;
+      if (one->Prepare(list, probes_[n], sums[n])) ++n;
+    }
+    if (n == 0) return;
+    SumList(file_, probes_[0].list(), std::span(sums).first(n));
+    for (size_t i = 0; i < n; ++i) prepared[i]->Take(probes_[i]);
+  }
+
+ private:
+  const InvertedFile& file_;
+  std::vector<Probe> probes_;
+};
+
 }  // namespace
 
 std::vector<std::vector<uint32_t>> NearestByCodes(const InvertedFile& file,
@@ -213,23 +248,24 @@ std::vector<std::vector<uint32_t>> NearestByCodes(const InvertedFile& file,
   }
   std::ranges::sort(visits);
 
-  std::vector<Probe> probes(kQueriesTogether, Probe(dim));
-  std::vector<CodeSums> sums(kQueriesTogether);
-  std::vector<Candidates*> who(kQueriesTogether);
+  ListReader reader(file);
+  std::vector<Candidates*> together;
   for (size_t i = 0; i < visits.size();) {
     const uint32_t list = visits[i].list;
-    size_t together = 0;
-    for (; i < visits.size() && visits[i].list == list && together < kQueriesTogether; ++i) {
-      who[together] = &candidates[visits[i].query];
-      if (who[together]->Prepare(list, probes[together], sums[together])) ++together;
-    }
-    if (together == 0) continue;
-    SumList(file, probes[0].list(), std::span(sums).first(together));
-    for (size_t j = 0; j < together; ++j) who[j]->Take(probes[j]);
+    together.clear();
+    for (; i < visits.size() && visits[i].list == list && together.size() < kQueriesTogether; ++i)
+      together.push_back(&candidates[visits[i].query]);
+    reader.Show(list, together);
   }
   std::vector<std::vector<uint32_t>> rows;
   rows.reserve(lists.size());
-  for (Candidates& one : candidates) rows.push_back(one.Finish());
+  for (size_t q = 0; q < lists.size(); ++q) {
+    Candidates* const one = &candidates[q];
+    if (one->Restart()) {
+      for (const uint32_t list : lists[q]) reader.Show(list, {&one, 1});
+    }
+    rows.push_back(one->Finish());
+  }
   return rows;
 }
 

@@ -19,15 +19,11 @@ std::vector<Neighbour> SearchSegment(const Segment& segment, int layer, int head
   const SegmentIndex* const index = segment.index();
   if (index == nullptr) return NearestKeys(keys, queries, k);
   const auto dim = static_cast<size_t>(keys.head_dim);
-  const auto n_wanted = static_cast<size_t>(std::min<int64_t>(k, keys.n));
   const std::vector<std::vector<uint32_t>> proposed = index->Propose(layer, head, queries, k);
   std::vector<Neighbour> found;
-  found.reserve(proposed.size() * n_wanted);
+  found.reserve(proposed.size() * static_cast<size_t>(std::min<int64_t>(k, keys.n)));
   for (size_t q = 0; q < proposed.size(); ++q) {
-    const std::span<const float> query = queries.subspan(q * dim, dim);
-    const std::vector<Neighbour> nearest = proposed[q].size() < n_wanted
-                                               ? NearestKeys(keys, query, k)
-                                               : NearestAmong(keys, proposed[q], query, k);
+    const std::vector<Neighbour> nearest = NearestAmong(keys, proposed[q], queries.subspan(q * dim, dim), k);
     found.insert(found.end(), nearest.begin(), nearest.end());
   }
   return found;

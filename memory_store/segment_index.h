@@ -47,8 +47,8 @@ class SegmentIndex {
   ~SegmentIndex();
 
   // For each of the queries [n, head_dim] some more than k rows, or all where there are no more, that may be
-  // its nearest, in no order; what it gets does not depend on the others. Fewer where codes round too many
-  // away. Precondition as Segment::keys.
+  // its nearest, in no order; what it gets does not depend on the others. Precondition as
+  // Segment::keys.
   std::vector<std::vector<uint32_t>> Propose(int layer, int head, std::span<const float> queries,
                                              int k) const;
 
