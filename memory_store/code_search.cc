@@ -87,12 +87,14 @@ void SumList(const InvertedFile& file, const ListPlace& list, std::span<const Co
   SumCodes(&file.codes[list.first_block() * dim * kBytesPerBlock], list.n_blocks(), dim, queries);
 }
 
-// What the sum of about n rounded numbers is off by, most often: rows beyond are lost, of some more than are
-// wanted.
-constexpr float kRoundedUnits = 4;
+// A distance that about n rows of a query's nearest lists are within. `unit` is that of the rounded numbers
+// that it is a sum of; infinite where nothing can be told.
+struct Bound {
+  float distance = std::numeric_limits<float>::infinity();
+  float unit = std::numeric_limits<float>::infinity();
+};
 
-// A distance that about n rows of a query's nearest lists are within; infinite where that cannot be told.
-float BoundOf(const InvertedFile& file, std::span<const float> query, std::span<const uint32_t> lists,
+Bound BoundOf(const InvertedFile& file, std::span<const float> query, std::span<const uint32_t> lists,
               size_t n) {
   // As many as have n rows, most often one, in units that are the same for all.
   std::vector<Probe> probes;
@@ -102,13 +104,13 @@ float BoundOf(const InvertedFile& file, std::span<const float> query, std::span<
   for (size_t i = 0; i < lists.size() && n_rows < n; ++i) {
     if (PlaceOfList(file, lists[i]).is_empty()) continue;
     const DistanceRange one = probes.emplace_back(query.size()).Turn(file, query, lists[i]);
-    if (!std::isfinite(one.farthest)) return std::numeric_limits<float>::infinity();
+    if (!std::isfinite(one.farthest)) return {};
     nearest.push_back(one.nearest);
     range = {.nearest = std::min(range.nearest, one.nearest),
              .farthest = std::max(range.farthest, one.farthest)};
     n_rows += probes.back().list().n_rows();
   }
-  if (n_rows < n) return std::numeric_limits<float>::infinity();
+  if (n_rows < n) return {};
   const float unit = (range.farthest - range.nearest) / kLargestSum;
   std::array<size_t, 2 * (kSaturated + 1)> rows_at{};  // by distance in units: a sum and its list's
   for (size_t i = 0; i < probes.size(); ++i) {
@@ -121,7 +123,7 @@ float BoundOf(const InvertedFile& file, std::span<const float> query, std::span<
   size_t units = 0;
   for (size_t seen = rows_at[0]; seen < n; seen += rows_at[++units]) {
   }
-  return range.nearest + unit * (static_cast<float>(units) + kRoundedUnits);
+  return {.distance = range.nearest + unit * static_cast<float>(units), .unit = unit};
 }
 
 // Keeps the n nearest rows of the lists that a query is shown.
@@ -129,7 +131,9 @@ class Candidates {
  public:
   Candidates(const InvertedFile& file, std::span<const float> query, std::span<const uint32_t> lists,
              size_t n)
-      : file_(file), query_(query), n_(n), bound_(BoundOf(file, query, lists, n)) {}
+      : file_(file), query_(query), n_(n), first_bound_(BoundOf(file, query, lists, n)) {
+    Start();
+  }
 
   // Are sums wanted of the list? Then Take is to follow.
   bool Prepare(uint32_t list, Probe& probe, CodeSums& sums) {
@@ -156,13 +160,11 @@ class Candidates {
     if (kept_.size() >= kMost * n_) Shrink();
   }
 
-  // Rounding has lost some, and the lists are to be shown again. That happens where a list's keys are nearly
-  // one: each of their numbers is less than half a unit away from the query's, all together are more than
-  // kRoundedUnits.
+  // Rounding has lost rows, and the lists are to be shown again, for a wider bound.
   bool Restart() {
     if (kept_.size() >= n_ || !std::isfinite(bound_)) return false;
-    bound_ = std::numeric_limits<float>::infinity();
-    kept_.clear();
+    slack_ *= 4;
+    Start();
     return true;
   }
 
@@ -175,6 +177,16 @@ class Candidates {
 
  private:
   static constexpr size_t kMost = 4;  // times n
+
+  // Units that the first bound may be off by. Most often it is less; but where a list's keys are nearly one,
+  // each of their numbers can be half a unit and rounded to none.
+  static constexpr float kSlack = 4, kMaxSlack = 256;
+
+  void Start() {
+    kept_.clear();
+    bound_ = slack_ <= kMaxSlack ? first_bound_.distance + slack_ * first_bound_.unit
+                                 : std::numeric_limits<float>::infinity();
+  }
 
   // Nothing can be told of them.
   void KeepAll(const ListPlace& list) {
@@ -194,7 +206,9 @@ class Candidates {
   const InvertedFile& file_;
   const std::span<const float> query_;
   const size_t n_;
-  float bound_;
+  const Bound first_bound_;
+  float slack_ = kSlack;
+  float bound_ = 0;
   std::vector<Neighbour> kept_;
 
   // Of the list that is being looked at.
@@ -261,7 +275,7 @@ std::vector<std::vector<uint32_t>> NearestByCodes(const InvertedFile& file,
   rows.reserve(lists.size());
   for (size_t q = 0; q < lists.size(); ++q) {
     Candidates* const one = &candidates[q];
-    if (one->Restart()) {
+    while (one->Restart()) {
       for (const uint32_t list : lists[q]) reader.Show(list, {&one, 1});
     }
     rows.push_back(one->Finish());
