@@ -64,10 +64,12 @@ std::unique_ptr<Sequence> Prefilled(int n_tokens, Mode mode, int64_t use) {
   return Prefilled(*Shared().model, n_tokens, mode, Uses(use));
 }
 
-// Steps that follow a context of state.range(0) tokens.
+// Steps over state.range(0) tokens on average, as Prefill has them: half of those that are timed are over
+// fewer.
 void DecodeStep(benchmark::State& state, Mode mode) {
   std::vector<std::unique_ptr<Sequence>> prefilled;
-  prefilled.push_back(Prefilled(static_cast<int>(state.range(0)), mode, state.range(1)));
+  const int n_prompt = static_cast<int>(state.range(0)) - kStepsPerFork / 2 - 1;
+  prefilled.push_back(Prefilled(n_prompt, mode, state.range(1)));
   int64_t changed = 0, rows = 0;
   const int64_t steps = TimeSteps(state, *Shared().model, prefilled, [&](const Sequence& sequence) {
     changed += sequence.tokens_heads_changed();
