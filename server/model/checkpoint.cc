@@ -150,7 +150,8 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const fs::path& folder) {
     checkpoint.tensors.erase(head);
   }
   if (absl::Status status = CheckTensors(*config, checkpoint.tensors); !status.ok()) return InFolder(folder, status);
-  checkpoint.fingerprint = Fingerprint(checkpoint.config, checkpoint.tensors);
+  checkpoint.fingerprint = Fingerprint(checkpoint.config, checkpoint.tensors,
+                                       [](const TensorView& view) { ReleasePages(view.bytes); });
   return checkpoint;
 }
 

@@ -35,7 +35,8 @@ std::string ConfigText(const ModelConfig& config) {
 
 }  // namespace
 
-std::string Fingerprint(const ModelConfig& config, const std::map<std::string, TensorView>& tensors) {
+std::string Fingerprint(const ModelConfig& config, const std::map<std::string, TensorView>& tensors,
+                        const std::function<void(const TensorView&)>& hashed) {
   std::vector<std::pair<const std::string*, const TensorView*>> order;
   for (const auto& [name, view] : tensors) order.emplace_back(&name, &view);
 
@@ -49,6 +50,7 @@ std::string Fingerprint(const ModelConfig& config, const std::map<std::string, T
         const TensorView& view = *order[i].second;
         lines[i] = absl::StrCat(*order[i].first, " ", view.dtype, " [", absl::StrJoin(view.shape, ","), "] ",
                                 HexDigest(view.bytes), "\n");
+        hashed(view);
       }
     });
   }

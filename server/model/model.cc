@@ -9,6 +9,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <span>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
@@ -85,14 +86,19 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
   absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
     const c10::Device target = DeviceOf(device);
+    std::span<const std::byte> packed;  // the tensor before; packed copies are what the CPU's kernels use
     model.reset(new Model(BuildWeights(checkpoint->config, checkpoint->fingerprint, device, weights,
                                        [&](const std::string& name) {
-                                         return View(checkpoint->tensors.at(name), *checkpoint).to(target);
+                                         ReleasePages(packed);
+                                         const TensorView& view = checkpoint->tensors.at(name);
+                                         packed = view.bytes;
+                                         return View(view, *checkpoint).to(target);
                                        })));
+    ReleasePages(packed);
     return absl::OkStatus();
   });
-  // Packed copies are what the CPU's kernels use from here on; the embeddings' rows come back page by page.
-  for (const auto& file : checkpoint->files) file->ReleasePages();
+  // The head was packed after others; the embeddings' rows come back page by page.
+  ReleasePages(checkpoint->tensors.at("wte.weight").bytes);
   malloc_trim(0);  // what packing needed in passing: 140 MB of a 124M model
   if (!status.ok()) return status;
   return model;

@@ -35,14 +35,14 @@ class SafetensorsFile {
 
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
 
-  // Gives the pages back to the system; they are read again when they are needed.
-  void ReleasePages() const;
-
  private:
   explicit SafetensorsFile(std::span<const std::byte> mapping) : mapping_(mapping) {}
   std::span<const std::byte> mapping_;
   std::map<std::string, TensorView> tensors_;
 };
+
+// Gives the pages of a part of a mapped file back to the system; they are read again when they are needed.
+void ReleasePages(std::span<const std::byte> part);
 
 // What Open makes of a file's bytes; the views point into `file`.
 absl::StatusOr<std::map<std::string, TensorView>> ParseSafetensors(std::span<const std::byte> file);
