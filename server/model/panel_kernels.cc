@@ -18,7 +18,8 @@ constexpr int64_t kPrefetchBytes = 4096;
 constexpr size_t kCacheLine = 64;
 
 // One set of instructions and one kind of weights: a third of a panel's width in an Accumulator, the weights
-// of kGroup inputs and a third of the outputs in a Weights.
+// of kGroup inputs and a third of the outputs in a Weights. Sums of kMaxRows rows have registers: of whole
+// panels up to kMaxRowsOfThree rows, else of a third.
 struct PortableFloat {
   struct Accumulator {
     float sums[16];
@@ -28,6 +29,7 @@ struct PortableFloat {
   using Input = float;
   static constexpr int64_t kGroup = 1;
   static constexpr int64_t kMaxRows = 1;
+  static constexpr int64_t kMaxRowsOfThree = 1;
 
   static void Zero(Accumulator& a) { std::fill(a.sums, a.sums + 16, 0.f); }
   static void Load(const float* from, Weights& w) { std::copy(from, from + 16, w.sums); }
@@ -55,6 +57,7 @@ struct PortableInt8 {
   using Input = uint8_t;
   static constexpr int64_t kGroup = kInt8Group;
   static constexpr int64_t kMaxRows = 1;
+  static constexpr int64_t kMaxRowsOfThree = 1;
 
   static void Zero(Accumulator& a) { std::fill(a.sums, a.sums + 16, 0); }
   static void Load(const int8_t* from, Weights& w) { std::memcpy(w.numbers, from, sizeof(w.numbers)); }
@@ -66,28 +69,41 @@ struct PortableInt8 {
   static void Store(const Accumulator& a, int32_t* to) { std::copy(a.sums, a.sums + 16, to); }
 };
 
-// sums of rows [0, kRows).
-template <typename Isa, int kRows, typename Sum>
-[[gnu::always_inline]] inline void MultiplyRows(const typename Isa::Weight* panel, int64_t n_in,
-                                                const typename Isa::Input* x, Sum* sums) {
+// sums of rows [0, kRows), of kThirds of the panel's width.
+template <typename Isa, int kRows, int kThirds, typename Sum>
+[[gnu::always_inline]] inline void MultiplyThirds(const typename Isa::Weight* panel, int64_t n_in,
+                                                  const typename Isa::Input* x, Sum* sums) {
   constexpr int64_t kThird = kPanelWidth / 3;
-  typename Isa::Accumulator a[kRows][3];
+  typename Isa::Accumulator a[kRows][kThirds];
   for (int row = 0; row < kRows; ++row) {
-    for (int third = 0; third < 3; ++third) Isa::Zero(a[row][third]);
+    for (int third = 0; third < kThirds; ++third) Isa::Zero(a[row][third]);
   }
   for (int64_t i = 0; i < n_in; i += Isa::kGroup, panel += kPanelWidth * Isa::kGroup) {
     const auto* const ahead = reinterpret_cast<const char*>(panel) + kPrefetchBytes;
-    for (size_t at = 0; at < kPanelWidth * Isa::kGroup * sizeof(*panel); at += kCacheLine)
+    for (size_t at = 0; at < kThirds * kThird * Isa::kGroup * sizeof(*panel); at += kCacheLine)
       __builtin_prefetch(ahead + at);
-    typename Isa::Weights w[3];
-    for (int third = 0; third < 3; ++third) Isa::Load(panel + third * kThird * Isa::kGroup, w[third]);
+    typename Isa::Weights w[kThirds];
+    for (int third = 0; third < kThirds; ++third) Isa::Load(panel + third * kThird * Isa::kGroup, w[third]);
     for (int row = 0; row < kRows; ++row) {
-      for (int third = 0; third < 3; ++third) Isa::Add(a[row][third], w[third], x + row * n_in + i);
+      for (int third = 0; third < kThirds; ++third) Isa::Add(a[row][third], w[third], x + row * n_in + i);
     }
   }
   for (int row = 0; row < kRows; ++row) {
-    for (int third = 0; third < 3; ++third)
+    for (int third = 0; third < kThirds; ++third)
       Isa::Store(a[row][third], sums + row * kPanelWidth + third * kThird);
+  }
+}
+
+// Together where all sums have registers: then a panel is read once.
+template <typename Isa, int kRows, typename Sum>
+[[gnu::always_inline]] inline void MultiplyRows(const typename Isa::Weight* panel, int64_t n_in,
+                                                const typename Isa::Input* x, Sum* sums) {
+  if constexpr (kRows <= Isa::kMaxRowsOfThree) {
+    MultiplyThirds<Isa, kRows, 3>(panel, n_in, x, sums);
+  } else {
+    constexpr int64_t kThird = kPanelWidth / 3;
+    for (int64_t third = 0; third < 3; ++third)
+      MultiplyThirds<Isa, kRows, 1>(panel + third * kThird * Isa::kGroup, n_in, x, sums + third * kThird);
   }
 }
 
@@ -118,6 +134,7 @@ struct Avx2Float {
   using Input = float;
   static constexpr int64_t kGroup = 1;
   static constexpr int64_t kMaxRows = 2;
+  static constexpr int64_t kMaxRowsOfThree = 2;
 
   MTM_AVX2 static void Zero(Accumulator& a) { a.low = a.high = _mm256_setzero_ps(); }
   MTM_AVX2 static void Load(const float* from, Weights& w) {
@@ -153,7 +170,8 @@ struct Avx2Int8 {
   using Weight = int8_t;
   using Input = uint8_t;
   static constexpr int64_t kGroup = kInt8Group;
-  static constexpr int64_t kMaxRows = 1;
+  static constexpr int64_t kMaxRows = 2;
+  static constexpr int64_t kMaxRowsOfThree = 1;
 
   MTM_AVX2 static void Zero(Accumulator& a) {
     for (__m256i& pairs : a.pairs) pairs = _mm256_setzero_si256();
@@ -189,6 +207,7 @@ struct Avx512Float {
   using Input = float;
   static constexpr int64_t kGroup = 1;
   static constexpr int64_t kMaxRows = 8;
+  static constexpr int64_t kMaxRowsOfThree = 8;
 
   MTM_AVX512 static void Zero(Accumulator& a) { a = _mm512_setzero_ps(); }
   MTM_AVX512 static void Load(const float* from, Weights& w) { w = _mm512_loadu_ps(from); }
@@ -213,6 +232,7 @@ struct VnniInt8 {
   using Input = uint8_t;
   static constexpr int64_t kGroup = kInt8Group;
   static constexpr int64_t kMaxRows = 8;
+  static constexpr int64_t kMaxRowsOfThree = 8;
 
   MTM_VNNI static void Zero(Accumulator& a) { a = _mm512_setzero_si512(); }
   MTM_VNNI static void Load(const int8_t* from, Weights& w) { w = _mm512_loadu_si512(from); }
