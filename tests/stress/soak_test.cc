@@ -38,9 +38,8 @@ constexpr int kMemories = 4;
 constexpr int kMemoryTokens = 100;  // some windows; from 64 on they are searched by an index
 
 // What the allocator keeps of many threads' blocks of all sizes creeps for a while after the warm-up; a leak
-// of 100 bytes a request comes to more within half an hour. LibTorch's two caches of kernels, up to 1,024
-// each, one for each weight and number of rows, take minutes to fill: a short run sets their capacities
-// (CMakeLists.txt).
+// of 100 bytes a request comes to more within half an hour. Prompts that are kept for later ones are no
+// leak, and a 32nd of the machine's memory by default: the server gets a cap that is soon reached.
 constexpr double kMemoryShare = 0.05;
 constexpr int64_t kMemorySlack = 8 << 20;
 // Clients come and go: so many more may be connected at one moment than at another.
@@ -198,10 +197,26 @@ int Run(double minutes, uint64_t seed, const std::string& program) {
   std::cout << "seed " << seed << ", " << minutes << " minutes, in " << folder.string() << std::endl;
   // Memories do not all fit, so that they come and go; nor do all requests, so that some are refused.
   ServerProcess server(program,
-                       {"--model", (fs::path(MTM_TESTDATA) / "golden" / "tiny").string(), "--store",
-                        (folder / "store").string(), "--threads", "1", "--log-level", "warning",
-                        "--index-min-tokens", "64", "--max-resident-bytes", "2MiB", "--max-sequences", "10",
-                        "--max-waiting", "8", "--stall-timeout-ms", "2000"},
+                       {"--model",
+                        (fs::path(MTM_TESTDATA) / "golden" / "tiny").string(),
+                        "--store",
+                        (folder / "store").string(),
+                        "--threads",
+                        "1",
+                        "--log-level",
+                        "warning",
+                        "--index-min-tokens",
+                        "64",
+                        "--max-resident-bytes",
+                        "2MiB",
+                        "--max-sequences",
+                        "10",
+                        "--max-waiting",
+                        "8",
+                        "--stall-timeout-ms",
+                        "2000",
+                        "--max-prompt-cache-bytes",
+                        "2MiB"},
                        folder);
   SoakTest test(server, seed);
   test.Run(
