@@ -29,10 +29,10 @@ inline at::Tensor SplitHeads(const at::Tensor& rows, int n_head) {
   return rows.view({rows.size(0), n_head, rows.size(1) / n_head}).transpose(0, 1);
 }
 
-// s of METHOD 2: softmax(q K^T / sqrt(d)) of the newest row, [n_head, end]. query: [n_head, 1, head_dim];
-// key: a cache.
-at::Tensor LastRowAttentionOnCpu(const at::Tensor& query, const at::Tensor& key, int end);
-at::Tensor LastRowAttentionByTorch(const at::Tensor& query, const at::Tensor& key, int end);
+// s of METHOD 2: softmax(q K^T / sqrt(d)) of the newest row, [n_head, n]. query: [n_head, 1, head_dim].
+at::Tensor LastRowAttentionOnCpu(const at::Tensor& query, const at::Tensor& cache, int n);
+// keys: [n_head, n, head_dim]; mask: [n], added to the scores, or undefined.
+at::Tensor LastRowAttentionByTorch(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& mask);
 
 // softmax(Q K^T / sqrt(d) + causal mask) V for rows [first, end) of one sequence, [end - first, n_embd].
 // query: [n_head, end - first, head_dim]; key, value: caches.

@@ -49,7 +49,8 @@ StoredLayer::StoredLayer(const Memory& memory, int layer, c10::Device device) {
   }
 }
 
-std::shared_ptr<const StoredLayer> StoredLayers::Get(const Memory& memory, int layer) {
+std::shared_ptr<StoredLayers::Place> StoredLayers::PlaceOf(const Memory& memory, int layer) {
+  const std::lock_guard lock(mutex_);
   std::erase_if(entries_, [](const Entry& entry) {
     return std::ranges::any_of(entry.segments, [](const auto& segment) { return segment.expired(); });
   });
@@ -57,17 +58,34 @@ std::shared_ptr<const StoredLayer> StoredLayers::Get(const Memory& memory, int l
     const bool is_it =
         entry.layer == layer && std::ranges::equal(entry.segments, memory.segments(), {},
                                                    [](const auto& segment) { return segment.lock(); });
-    if (is_it) return entry.stored;
+    if (is_it) return entry.place;
   }
-  std::shared_ptr<const StoredLayer> stored;
+  entries_.push_back(
+      {{memory.segments().begin(), memory.segments().end()}, layer, std::make_shared<Place>()});
+  return entries_.back().place;
+}
+
+void StoredLayers::DropUnused() {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(entries_, [](const Entry& entry) {
+    return entry.place->is_there && entry.place.use_count() == 1 && entry.place->stored.use_count() == 1;
+  });
+}
+
+bool StoredLayers::Has(const Memory& memory, int layer) { return PlaceOf(memory, layer)->is_there; }
+
+std::shared_ptr<const StoredLayer> StoredLayers::Get(const Memory& memory, int layer) {
+  const std::shared_ptr<Place> place = PlaceOf(memory, layer);
+  const std::lock_guard lock(place->mutex);
+  if (place->stored != nullptr) return place->stored;
   try {
-    stored = std::make_shared<const StoredLayer>(memory, layer, device_);
+    place->stored = std::make_shared<const StoredLayer>(memory, layer, device_);
   } catch (const c10::OutOfMemoryError&) {
-    entries_.clear();  // who uses them holds them
-    stored = std::make_shared<const StoredLayer>(memory, layer, device_);
+    DropUnused();
+    place->stored = std::make_shared<const StoredLayer>(memory, layer, device_);
   }
-  entries_.push_back({{memory.segments().begin(), memory.segments().end()}, layer, stored});
-  return stored;
+  place->is_there = true;
+  return place->stored;
 }
 
 DeviceMemoryLayer::DeviceMemoryLayer(const MemoryUse& use, int use_index, int layer,
@@ -94,9 +112,8 @@ DeviceMemoryLayer::DeviceMemoryLayer(const MemoryUse& use, int use_index, int la
 }
 
 void DeviceMemoryLayer::SetRows(const NewRows& rows) {
-  const int64_t count = rows.query.size(1);
-  query_.narrow(1, rows.first, count).copy_(rows.query);
-  was_selected_.narrow(1, rows.first, count).zero_();
+  query_.index_copy_(1, rows.positions, rows.query);
+  was_selected_.index_fill_(1, rows.positions, 0);
 }
 
 void DeviceMemoryLayer::LookUp(std::span<const NewRows> all) {
@@ -133,23 +150,25 @@ void DeviceMemoryLayer::LookUpTogether(std::span<const NewRows> all) const {
     for (const NewRows& rows : all) {
       const int64_t own_end = own_begin + rows.query.size(1);
       const int64_t first = std::max(begin, own_begin), end = std::min(begin + n, own_end);
-      if (first < end)
-        rows.layer->Keep(rows.first + static_cast<int>(first - own_begin), found, first - begin, end - first);
+      if (first < end) {
+        rows.layer->Keep(rows.positions.narrow(0, first - own_begin, end - first), found, first - begin,
+                         end - first);
+      }
       own_begin = own_end;
     }
   }
 }
 
-void DeviceMemoryLayer::Keep(int position, const Found& found, int64_t first, int64_t count) {
+void DeviceMemoryLayer::Keep(const Tensor& positions, const Found& found, int64_t first, int64_t count) {
   const auto copy = [&](const Tensor& to, const Tensor& from) {
-    to.narrow(1, position, count).copy_(from.narrow(1, first, count));
+    to.index_copy_(1, positions, from.narrow(1, first, count).to(to.scalar_type()));
   };
   copy(mixes_, found.mixed);
   if (!trace_) return;
   copy(positions_, found.positions);
   copy(distances_, found.distances);
   const int64_t n_weights = found.weights.size(-1);  // one less where the own one does not compete
-  weights_.narrow(1, position, count).zero_();
+  weights_.index_fill_(1, positions, 0);
   copy(weights_.narrow(-1, 1 + k_ - n_weights, n_weights), found.weights);
 }
 
@@ -211,30 +230,30 @@ DeviceMemoryLayer::Found DeviceMemoryLayer::Find(const Tensor& query, const Tens
 }
 
 // As selection.cc.
-Tensor DeviceMemoryLayer::SelectTokensHeads(const Tensor& attention) const {
+Tensor DeviceMemoryLayer::SelectTokensHeads(const Tensor& attention, const Tensor& length) const {
   const double mf = parameters_.memory_fraction, bf = parameters_.bookkeeping_fraction;
-  const int64_t n = attention.size(1);
-  const double threshold = mf > 0 ? 1.0 / (mf * static_cast<double>(n)) : 0;
+  const double head_fraction = parameters_.head_fraction;
   const Tensor s = attention.to(at::kDouble);
-  const Tensor selected = (s > 0).logical_and_(s >= threshold);
+  const Tensor selected = s > 0;
+  if (mf > 0) selected.logical_and_(s >= (length * mf).reciprocal());
   const Tensor s0 = s.select(1, 0);
   Tensor bookkeeping = selected.select(1, 0).logical_and(s0 > bf);  // bf = 0: s > 0 already
   if (bf >= 1) bookkeeping.zero_();
   if (mf == 0) selected.zero_();
   selected.select(1, 0).copy_(bookkeeping);
-  const double limit = std::ceil(parameters_.head_fraction * static_cast<double>(selected.numel()));
-  if (limit >= static_cast<double>(selected.numel())) return selected;
+  if (head_fraction >= 1) return selected;
   // By head, then position, which a stable sort keeps of equal ones.
-  const Tensor ranked = at::where(selected, s, -1.0).flatten();
+  const Tensor ranked = s.masked_fill(selected.logical_not(), -1).flatten();
   const Tensor order = std::get<1>(ranked.sort(/*stable=*/true, 0, /*descending=*/true));
-  const Tensor kept = at::zeros_like(selected).flatten();
-  kept.index_fill_(0, order.narrow(0, 0, static_cast<int64_t>(limit)), 1);
+  const Tensor limit = (length * static_cast<double>(n_head_)).mul_(head_fraction).ceil_();
+  const Tensor kept = at::empty_like(selected).flatten();
+  kept.scatter_(0, order, at::arange(order.numel(), order.options()) < limit);
   return selected.logical_and_(kept.view_as(selected));
 }
 
-void DeviceMemoryLayer::Select(const Tensor& attention, const Tensor& value) {
+void DeviceMemoryLayer::Select(const Tensor& attention, const Tensor& length, const Tensor& value) {
   const int64_t n = attention.size(1);
-  selected_ = SelectTokensHeads(attention);
+  selected_ = SelectTokensHeads(attention, length);
   const Tensor before = was_selected_.narrow(1, 0, n);
   changed_ = selected_.ne(before).any(0);
   before.copy_(selected_);
@@ -274,10 +293,12 @@ void DeviceMemoryLayer::AppendTrace(std::vector<TraceEntry>& trace) const {
   }
 }
 
-void DeviceMemoryLayer::Unshare() {
+bool DeviceMemoryLayer::Unshare() {
+  bool copied = false;
   for (Tensor* tensor : {&query_, &mixed_, &mixes_, &was_selected_, &positions_, &distances_, &weights_}) {
-    mtm::Unshare(*tensor);
+    copied |= mtm::Unshare(*tensor);
   }
+  return copied;
 }
 
 }  // namespace mtm

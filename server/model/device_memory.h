@@ -5,8 +5,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <utility>
 #include <vector>
@@ -26,61 +28,72 @@ struct StoredLayer {
 
 // Stored layers on a device, shared by the sequences that use them and kept for later ones as long as the
 // memory's segments are loaded: so StoreOptions::max_resident_bytes bounds them too. Where there is no room
-// for another, those in no use go. Used by one thread at a time, the engine's, which waits for the copy to
-// the device.
+// for another, those in no use go. Thread-safe.
 class StoredLayers {
  public:
   explicit StoredLayers(c10::Device device) : device_(device) {}
 
-  // Throws as LibTorch does.
+  bool Has(const Memory& memory, int layer);
+  // Copies it to the device, or waits while another thread does, unless it is there. Throws as LibTorch does.
   std::shared_ptr<const StoredLayer> Get(const Memory& memory, int layer);
 
  private:
+  // A layer that is there or on its way.
+  struct Place {
+    std::mutex mutex;  // held while it is copied; guards what follows
+    std::shared_ptr<const StoredLayer> stored;
+    std::atomic<bool> is_there = false;
+  };
   struct Entry {
     std::vector<std::weak_ptr<const Segment>> segments;  // the memory's
     int layer;
-    std::shared_ptr<const StoredLayer> stored;
+    std::shared_ptr<Place> place;
   };
 
+  std::shared_ptr<Place> PlaceOf(const Memory& memory, int layer);
+  void DropUnused();
+
   const c10::Device device_;
+  std::mutex mutex_;  // guards what follows
   std::vector<Entry> entries_;
 };
 
 // What MemoryLayer is, in LibTorch's operations on the cache's device. A tokens-head is looked up when its
 // row is run, whether it will be selected or not: what is selected stays on the device, and no step waits for
-// it. An update is LookUp and Select. The nearest keys are candidates of a float32 product, ranked by
-// their distances in double: with more than kExtraCandidates that are nearer than float32 tells apart, one of
-// them may be missed.
+// it. An update is LookUp and Select. Which positions they are about is on the device too, so that the
+// operations of one step can be those of the next (device_step.h). The nearest keys are candidates of a
+// float32 product, ranked by their distances in double: with more than kExtraCandidates that are nearer than
+// float32 tells apart, one of them may be missed.
 class DeviceMemoryLayer {
  public:
   // `layer` from 1; `use_index` is the use's place in its sequence.
   DeviceMemoryLayer(const MemoryUse& use, int use_index, int layer, std::shared_ptr<const StoredLayer> stored,
                     int capacity, bool trace);
 
-  // Rows of positions [first, first + count): new, or recomputed because their input changed.
+  // Rows that are new, or recomputed because their input changed.
   struct NewRows {
     DeviceMemoryLayer* layer;
-    int first;
+    at::Tensor positions;          // [count], int64
     at::Tensor query, key, value;  // [n_head, count, head_dim]
   };
   // Takes them and looks them up, those together that share a memory's layer and the parameters.
   static void LookUp(std::span<const NewRows> all);
 
-  // Selects by the newest position's attention s [n_head, n] and brings V' up to date; value: the cache.
-  void Select(const at::Tensor& attention, const at::Tensor& value);
+  // Selects by the newest position's attention s [n_head, n] and brings V' of positions [0, n) up to date;
+  // value: the cache. `length`, a number in double: t of METHOD 2; s is 0 from there on.
+  void Select(const at::Tensor& attention, const at::Tensor& length, const at::Tensor& value);
   // The first position whose V' that changed, n where none did. Waits for the device.
   int FirstChanged() const;
 
   const at::Tensor& queries() const { return query_; }       // [n_head, capacity, head_dim]
   const at::Tensor& mixed_values() const { return mixed_; }  // V', [n_head, capacity, head_dim]
   at::Tensor n_selected() const { return selected_.sum(); }  // a number, on the device
-  int64_t n_tokens_heads() const { return selected_.numel(); }
 
   // Appends an entry for each selected tokens-head. Waits for the device.
   void AppendTrace(std::vector<TraceEntry>& trace) const;
 
-  // A copy shares its tensors with the original until this is called on both.
-  void Unshare();
+  // A copy shares its tensors with the original until this is called on both. True: it had to copy some.
+  bool Unshare();
 
  private:
   void SetRows(const NewRows& rows);
@@ -93,13 +106,13 @@ class DeviceMemoryLayer {
     at::Tensor positions, distances, weights;  // as the members
   };
   Found Find(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) const;
-  // [first, first + count) of what was found, as rows from `position` on.
-  void Keep(int position, const Found& found, int64_t first, int64_t count);
+  // [first, first + count) of what was found, as the rows of `positions` [count].
+  void Keep(const at::Tensor& positions, const Found& found, int64_t first, int64_t count);
   // [n_head, count, k] of the nearest: positions in the memory, and exact distances as float32.
   std::pair<at::Tensor, at::Tensor> Nearest(const at::Tensor& key) const;
   // Rows of [n_head, n, head_dim] at positions [n_head, count, m], as double: [n_head, count, m, head_dim].
   at::Tensor Gather(const at::Tensor& rows, const at::Tensor& positions) const;
-  at::Tensor SelectTokensHeads(const at::Tensor& attention) const;
+  at::Tensor SelectTokensHeads(const at::Tensor& attention, const at::Tensor& length) const;
 
   std::shared_ptr<const StoredLayer> stored_;
   MemoryParameters parameters_;

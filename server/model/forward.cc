@@ -70,7 +70,7 @@ void ApplyMemories(std::vector<Attending>& all, bool is_last_layer) {
     if (one.layer.input.defined()) one.layer.input.narrow(0, first, count).copy_(one.residual);
     const Tensor newest = one.query.narrow(1, count - 1, 1);
     one.attention = one.own_kernels() ? LastRowAttentionOnCpu(newest, one.layer.key, end)
-                                      : LastRowAttentionByTorch(newest, one.layer.key, end);
+                                      : LastRowAttentionByTorch(newest, one.layer.key.narrow(1, 0, end), {});
     const bool goes_back = one.rows.sequence->options.mode == Mode::kExact && !is_last_layer;
     memories.push_back(
         {one.rows.sequence, &one.layer, first, one.query, one.key, one.value, one.attention, goes_back, end});
@@ -174,11 +174,9 @@ void PassOnPrefixes(int index, std::vector<Rows>& batch, Tensor& x) {
 }
 
 void RunBlock(const Model::Weights& weights, int index, std::vector<Rows>& batch, Tensor& x) {
-  const Block& block = weights.blocks[index];
   PassOnPrefixes(index, batch, x);
-  const Tensor attention = AttendBatch(weights, index, batch, x);
-  block.c_proj.AddTo(attention, x);
-  block.mlp_c_proj.AddTo(block.mlp_c_fc(block.ln_2(x)), x);
+  const Tensor attention = AttendBatch(weights, index, batch, x);  // and x may be of other rows now
+  weights.blocks[index].Finish(attention, x);
 }
 
 // Embeddings of all pending rows.
@@ -195,15 +193,18 @@ Tensor EmbedBatch(const Model::Weights& weights, const std::vector<Rows>& batch,
   return weights.Embed(tokens.to(weights.device), positions.to(weights.device));
 }
 
-// x: the last row of each sequence, [n_sequences, n_embd].
-void StoreLogits(const Model::Weights& weights, const std::vector<Rows>& batch, const Tensor& x) {
-  const auto wants_logits = [](const Rows& rows) { return rows.sequence->options.logits; };
-  if (std::none_of(batch.begin(), batch.end(), wants_logits)) return;
-  const Tensor logits = weights.head(weights.ln_f(x)).to(at::kCPU).contiguous();
+// [n_sequences, vocab_size]
+void StoreLogits(const std::vector<Rows>& batch, const Tensor& all) {
+  const Tensor logits = all.to(at::kCPU).contiguous();
+  const int64_t n = logits.size(1);
   for (size_t i = 0; i < batch.size(); ++i) {
-    const float* const row = logits.const_data_ptr<float>() + i * weights.config.vocab_size;
-    batch[i].sequence->logits.assign(row, row + weights.config.vocab_size);
+    const float* const row = logits.const_data_ptr<float>() + static_cast<int64_t>(i) * n;
+    batch[i].sequence->logits.assign(row, row + n);
   }
+}
+
+bool WantLogits(const std::vector<Rows>& batch) {
+  return std::ranges::any_of(batch, [](const Rows& rows) { return rows.sequence->options.logits; });
 }
 
 // What memories on a device changed in the last step, all of it fetched at once.
@@ -215,7 +216,7 @@ void CountOnDevice(const std::vector<Rows>& batch) {
       if (!layer.device_memory) continue;
       selected.push_back(layer.device_memory->n_selected());
       of.push_back(rows.sequence);
-      rows.sequence->tokens_heads_total += layer.device_memory->n_tokens_heads();
+      rows.sequence->tokens_heads_total += int64_t{rows.sequence->weights->config.n_head} * rows.end();
       if (rows.sequence->options.trace) layer.device_memory->AppendTrace(rows.sequence->trace);
     }
   }
@@ -249,11 +250,16 @@ struct ForwardPass::State {
 
   void Begin() {
     batch = BeginStep(sequences);
-    x = EmbedBatch(weights, batch, AssignOffsets(batch));
     next_layer = 0;
+    if (weights.device_steps != nullptr && DeviceSteps::Takes(batch)) return RunOnDevice();
+    x = EmbedBatch(weights, batch, AssignOffsets(batch));
+  }
+  void RunOnDevice() {
+    StoreLogits(batch, weights.device_steps->Run(weights, batch));
+    for (Rows& rows : batch) rows.sequence->rows_computed.assign(weights.blocks.size(), 1);
+    End();
   }
   void End() {
-    StoreLogits(weights, batch, x);
     CountOnDevice(batch);
     for (Rows& rows : batch) {
       rows.sequence->n_computed = rows.end();
@@ -280,12 +286,15 @@ absl::Status ForwardPass::Run(int64_t max_rows) {
     if (s.sequences.empty()) s.done = true;
     if (s.done) return absl::OkStatus();
     if (s.next_layer < 0) s.Begin();
+    if (s.done) return absl::OkStatus();
     int64_t rows = 0;
     do {
       RunBlock(s.weights, s.next_layer, s.batch, s.x);
       rows += s.x.size(0);
     } while (++s.next_layer < s.weights.config.n_layer && rows < max_rows);
-    if (s.next_layer == s.weights.config.n_layer) s.End();
+    if (s.next_layer < s.weights.config.n_layer) return absl::OkStatus();
+    if (WantLogits(s.batch)) StoreLogits(s.batch, s.weights.head(s.weights.ln_f(s.x)));
+    s.End();
     return absl::OkStatus();
   });
 }

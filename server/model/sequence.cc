@@ -5,6 +5,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "server/model/prompt_prefix_state.h"
 #include "server/model/sequence_state.h"
@@ -33,14 +34,25 @@ Sequence::Sequence(const Model& model, SequenceOptions options) : state_(std::ma
   state_->rows_computed.assign(model.config().n_layer, 0);
 }
 
+namespace {
+
+uint64_t NextCachesId() {
+  static std::atomic<uint64_t> last = 0;
+  return ++last;
+}
+
+}  // namespace
+
 void Sequence::State::Allocate() {
   const ModelConfig& config = weights->config;
   const auto on_device = at::device(weights->device);
   const auto cache = on_device.dtype(options.cache == DataType::kF16 ? at::kHalf : at::kFloat);
   layers.resize(config.n_layer);
   for (LayerState& layer : layers) {
-    layer.key = at::empty({config.n_head, options.capacity, config.head_dim()}, cache);
-    layer.value = at::empty_like(layer.key);
+    const auto shape = {int64_t{config.n_head}, int64_t{options.capacity}, int64_t{config.head_dim()}};
+    // A step on a device computes with the rows that are not there yet, and masks what comes of them.
+    layer.key = weights->own_kernels ? at::empty(shape, cache) : at::zeros(shape, cache);
+    layer.value = weights->own_kernels ? at::empty(shape, cache) : at::zeros(shape, cache);
   }
   for (size_t use = 0; use < options.uses.size(); ++use) {
     for (int number : options.uses[use].layers) {
@@ -59,15 +71,18 @@ void Sequence::State::Allocate() {
     }
   }
   if (prefix != nullptr) CopyCaches(*prefix, n_computed, layers);
+  caches_id = NextCachesId();
 }
 
 void Sequence::State::OwnCaches() {
   if (layers.empty()) return Allocate();
+  bool copied = false;
   for (LayerState& layer : layers) {
-    for (Tensor* tensor : {&layer.key, &layer.value, &layer.input}) Unshare(*tensor);
+    for (Tensor* tensor : {&layer.key, &layer.value, &layer.input}) copied |= Unshare(*tensor);
     if (layer.memory) layer.memory->Unshare();
-    if (layer.device_memory) layer.device_memory->Unshare();
+    if (layer.device_memory) copied |= layer.device_memory->Unshare();
   }
+  if (copied) caches_id = NextCachesId();
 }
 
 Sequence::Sequence(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -34,6 +34,7 @@ struct Sequence::State {
   std::vector<int32_t> tokens;
   int n_computed = 0;              // leading tokens that the caches hold
   std::vector<LayerState> layers;  // empty until the first step
+  uint64_t caches_id = 0;          // of the tensors in `layers`: another where there are other ones
 
   // Until the prompt was run: what rows [0, n_computed) come from.
   std::shared_ptr<const PromptPrefix> prefix;

@@ -25,9 +25,11 @@ Tensor CausalMask(int first, int n_rows, c10::Device device) {
 
 }  // namespace
 
-Tensor LastRowAttentionByTorch(const Tensor& query, const Tensor& key, int end) {
-  const Tensor scores = at::bmm(query, key.narrow(1, 0, end).transpose(1, 2)).squeeze(1);
-  return at::softmax(scores.div_(std::sqrt(static_cast<double>(query.size(2)))), -1);
+Tensor LastRowAttentionByTorch(const Tensor& query, const Tensor& keys, const Tensor& mask) {
+  const Tensor scores = at::bmm(query, keys.transpose(1, 2)).squeeze(1);
+  scores.div_(std::sqrt(static_cast<double>(query.size(2))));
+  if (mask.defined()) scores.add_(mask);
+  return at::softmax(scores, -1);
 }
 
 Tensor AttendByTorch(const Tensor& query, const Tensor& key, const Tensor& value, int first, int end) {
@@ -45,11 +47,17 @@ void UpdateMemoriesByTorch(std::vector<MemoryRows>& all) {
   std::vector<DeviceMemoryLayer::NewRows> rows;
   int64_t n_rows = 0;
   for (const MemoryRows& one : all) {
-    rows.push_back({&*one.layer->device_memory, one.first, one.query, one.key, one.value});
-    n_rows += one.query.size(1);
+    const int64_t count = one.query.size(1);
+    const Tensor positions = at::arange(one.first, one.first + count, one.query.options().dtype(at::kLong));
+    rows.push_back({&*one.layer->device_memory, positions, one.query, one.key, one.value});
+    n_rows += count;
   }
   DeviceMemoryLayer::LookUp(rows);
-  for (const MemoryRows& one : all) one.layer->device_memory->Select(one.attention, one.layer->value);
+  for (const MemoryRows& one : all) {
+    const Tensor length =
+        at::scalar_tensor(one.attention.size(1), one.attention.options().dtype(at::kDouble));
+    one.layer->device_memory->Select(one.attention, length, one.layer->value);
+  }
   const auto time = std::chrono::steady_clock::now() - start;
   for (MemoryRows& one : all) {
     one.sequence->memory_time += time * one.query.size(1) / n_rows;  // its share

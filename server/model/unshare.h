@@ -7,9 +7,11 @@
 
 namespace mtm {
 
-// Copies a tensor's numbers where a fork holds them too.
-inline void Unshare(at::Tensor& tensor) {
-  if (tensor.defined() && tensor.use_count() > 1) tensor = tensor.clone();
+// Copies a tensor's numbers where a fork holds them too. Did it?
+inline bool Unshare(at::Tensor& tensor) {
+  const bool shared = tensor.defined() && tensor.use_count() > 1;
+  if (shared) tensor = tensor.clone();
+  return shared;
 }
 
 }  // namespace mtm

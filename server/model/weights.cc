@@ -102,7 +102,8 @@ std::unique_ptr<const Model::Weights> BuildWeights(const ModelConfig& config, st
       new Model::Weights{config, std::move(fingerprint), std::move(device_name), device, own_kernels, type,
                          builder.count(), wte, wpe, std::move(blocks), std::move(ln_f),
                          Linear(wte, Tensor(), Activation::kNone, HeadType(type), own_kernels),
-                         own_kernels ? nullptr : std::make_unique<StoredLayers>(device)});
+                         own_kernels ? nullptr : std::make_unique<StoredLayers>(device),
+                         own_kernels ? nullptr : std::make_unique<DeviceSteps>(device)});
 }
 
 }  // namespace mtm

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/model/device_memory.h"
+#include "server/model/device_step.h"
 #include "server/model/linear.h"
 #include "server/model/model.h"
 
@@ -31,6 +32,12 @@ struct Block {
   Linear c_proj;      // n_embd -> n_embd
   Linear mlp_c_fc;    // n_embd -> n_inner, and the activation
   Linear mlp_c_proj;  // n_inner -> n_embd
+
+  // From the attention's output to the block's, all [n, n_embd]; x: the input, then the output.
+  void Finish(const at::Tensor& attention, at::Tensor& x) const {
+    c_proj.AddTo(attention, x);
+    mlp_c_proj.AddTo(mlp_c_fc(ln_2(x)), x);
+  }
 };
 
 // The device of that name: "cpu"; "torch", which is the CPU without kernels of our own; or "cuda:N".
@@ -52,8 +59,9 @@ struct Model::Weights {
   LayerNorm ln_f;
   Linear head;  // n_embd -> vocab_size; wte's rows
 
-  // Without own kernels: what memories store, on the device.
+  // Without own kernels: what memories store on the device, and its decode steps.
   std::unique_ptr<StoredLayers> stored_layers;
+  std::unique_ptr<DeviceSteps> device_steps;
 
   // Token plus position embeddings [n, n_embd], float32.
   at::Tensor Embed(const at::Tensor& tokens, const at::Tensor& positions) const;

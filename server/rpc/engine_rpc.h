@@ -5,7 +5,9 @@
 #include <functional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "server/rpc/backend.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/validate_uses.h"
@@ -21,6 +23,15 @@ inline void RunWithMemories(Backend& backend, const Principal& principal, const 
   } else {
     start();
   }
+}
+
+// Calls `hand_over`(status), which gives a request with these uses to the engine: at once, or on the worker
+// when what its memories store was copied to the model's device.
+inline void WithMemoriesOnDevice(Backend& backend, const std::vector<MemoryUse>& uses,
+                                 std::function<void(const absl::Status&)> hand_over) {
+  if (backend.model.HasOnDevice(uses)) return hand_over(absl::OkStatus());
+  backend.worker.Run(
+      [&backend, uses, hand_over = std::move(hand_over)] { hand_over(backend.model.CopyToDevice(uses)); });
 }
 
 // A unary rpc that the engine answers: `start`(UnaryRpc*, const Request&, Backend&) hands it over, unless the

@@ -77,7 +77,12 @@ void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) 
     return;
   }
   auto sink = std::make_shared<GenerateSink>(rpc, *checked, backend.info.tokenizer);
-  backend.engine.Generate(std::move(checked->request), std::move(sink), rpc->call().requester());
+  const std::vector<MemoryUse>& uses = checked->request.context.uses;
+  WithMemoriesOnDevice(
+      backend, uses, [rpc, &backend, sink, request = checked->request](const absl::Status& there) mutable {
+        if (!there.ok()) return rpc->Fail(there);
+        backend.engine.Generate(std::move(request), std::move(sink), rpc->call().requester());
+      });
 }
 
 }  // namespace

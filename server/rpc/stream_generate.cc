@@ -37,7 +37,11 @@ class StreamSink final : public GenerationSink {
     v1::StreamGenerateResponse event;
     *event.mutable_started() = ToApplied(*checked);
     writer_.Write(SerializeMessage(event));
-    backend_.engine.Generate(std::move(checked->request), std::move(self), call_->requester());
+    WithMemoriesOnDevice(backend_, uses_,
+                         [this, self, request = checked->request](const absl::Status& there) mutable {
+                           if (!there.ok()) return Fail(there);
+                           backend_.engine.Generate(std::move(request), std::move(self), call_->requester());
+                         });
   }
 
   void Fail(const absl::Status& status) {

@@ -6,6 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <c10/core/InferenceMode.h>
 
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,14 @@ class DeviceMemoryTest : public testing::TestWithParam<DataType> {
 
   static void Add(const DeviceMemoryLayer::NewRows& rows) { DeviceMemoryLayer::LookUp({&rows, 1}); }
 
+  // Positions [first, first + n).
+  static Tensor Positions(int first, int n) { return at::arange(first, first + n, at::kLong); }
+
+  // All positions are there.
+  static void Select(DeviceMemoryLayer& layer, const Tensor& attention, const Tensor& value) {
+    layer.Select(attention, at::scalar_tensor(attention.size(1), at::kDouble), value);
+  }
+
   LayerMemories memories_{RandomSeed(11)};
 };
 
@@ -47,8 +56,8 @@ TEST_P(DeviceMemoryTest, FindsAndMixesWhatTheMemoryAndTheEquationsDo) {
           .method = method, .k = 5, .memory_fraction = 1e9, .bookkeeping_fraction = 0, .score_scale = 0.7};
       DeviceMemoryLayer layer({memory, {kLayer}, parameters}, 0, kLayer, stored, kRows, /*trace=*/true);
       const Tensor q = memories_.Rows(kRows), k = memories_.Rows(kRows), v = memories_.Rows(kRows);
-      Add({&layer, 0, q, k, v});
-      layer.Select(at::full({kHeads, kRows}, 1.0 / kRows), v);
+      Add({&layer, Positions(0, kRows), q, k, v});
+      Select(layer, at::full({kHeads, kRows}, 1.0 / kRows), v);
       EXPECT_EQ(layer.FirstChanged(), 0);
       EXPECT_EQ(layer.n_selected().item().toLong(), kHeads * kRows);
       std::vector<TraceEntry> trace;
@@ -86,6 +95,24 @@ TEST_P(DeviceMemoryTest, WhatIsKeptForOthersGoesWithTheMemory) {
   EXPECT_TRUE(stored.expired());
 }
 
+TEST_P(DeviceMemoryTest, ThreadsThatWantALayerGetOneCopyOfIt) {
+  const auto memory = Make("memory", 2000);
+  StoredLayers layers(c10::Device("cpu"));
+  EXPECT_FALSE(layers.Has(*memory, kLayer));
+  std::vector<std::shared_ptr<const StoredLayer>> got(6);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& one : got) {
+      threads.emplace_back([&] {
+        const c10::InferenceMode inference;
+        one = layers.Get(*memory, kLayer);
+      });
+    }
+  }
+  EXPECT_TRUE(layers.Has(*memory, kLayer));
+  for (const auto& one : got) EXPECT_EQ(one, got[0]);
+}
+
 // More rows than are looked up at once, since a large k takes much for each: two sequences' cut into parts
 // where neither ends.
 TEST_P(DeviceMemoryTest, ManyRowsAreLookedUpInParts) {
@@ -101,17 +128,18 @@ TEST_P(DeviceMemoryTest, ManyRowsAreLookedUpInParts) {
       layers->emplace_back(MemoryUse{memory, {kLayer}, parameters}, 0, kLayer, stored, kMany,
                            /*trace=*/false);
     }
-    rows.push_back({nullptr, 0, memories_.Rows(kMany), memories_.Rows(kMany), memories_.Rows(kMany)});
+    rows.push_back(
+        {nullptr, Positions(0, kMany), memories_.Rows(kMany), memories_.Rows(kMany), memories_.Rows(kMany)});
   }
   for (size_t i = 0; i < 2; ++i) rows[i].layer = &whole[i];
   DeviceMemoryLayer::LookUp(rows);
   for (size_t i = 0; i < 2; ++i) {
     for (int row = 0; row < kMany; row += 100) {
       const auto part = [row](const Tensor& tensor) { return tensor.narrow(1, row, 100); };
-      Add({&parts[i], row, part(rows[i].query), part(rows[i].key), part(rows[i].value)});
+      Add({&parts[i], Positions(row, 100), part(rows[i].query), part(rows[i].key), part(rows[i].value)});
     }
     for (auto* const layers : {&whole, &parts}) {
-      (*layers)[i].Select(at::full({kHeads, kMany}, 1.0 / kMany), rows[i].value);
+      Select((*layers)[i], at::full({kHeads, kMany}, 1.0 / kMany), rows[i].value);
     }
     EXPECT_LT((whole[i].mixed_values() - parts[i].mixed_values()).abs().max().item().toDouble(), 1e-6);
   }
@@ -136,7 +164,8 @@ TEST_P(DeviceMemoryTest, SequencesAreLookedUpTogetherAsAlone) {
                            /*trace=*/true);
     }
     const int n = 1 + i % kRows;
-    rows.push_back({nullptr, kRows - n, memories_.Rows(n), memories_.Rows(n), memories_.Rows(n)});
+    rows.push_back(
+        {nullptr, Positions(kRows - n, n), memories_.Rows(n), memories_.Rows(n), memories_.Rows(n)});
   }
   for (size_t i = 0; i < rows.size(); ++i) rows[i].layer = &together[i];
   DeviceMemoryLayer::LookUp(rows);
@@ -151,7 +180,7 @@ TEST_P(DeviceMemoryTest, SequencesAreLookedUpTogetherAsAlone) {
     std::vector<TraceEntry> traces[2];
     for (const auto& [layer, trace] :
          {std::pair(&together[i], &traces[0]), std::pair(&alone[i], &traces[1])}) {
-      layer->Select(attention, value);
+      Select(*layer, attention, value);
       layer->AppendTrace(*trace);
     }
     EXPECT_LT((together[i].mixed_values() - alone[i].mixed_values()).abs().max().item().toDouble(), 1e-6)
