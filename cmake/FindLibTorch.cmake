@@ -9,6 +9,11 @@ find_library(LibTorch_CUDA_LIBRARY NAMES torch_cuda PATH_SUFFIXES lib)
 find_library(LibTorch_C10_CUDA_LIBRARY NAMES c10_cuda PATH_SUFFIXES lib)
 
 get_filename_component(_lib_folder "${LibTorch_CPU_LIBRARY}" DIRECTORY)
+# CUDA's runtime headers: the wheels', beside LibTorch, or a toolkit's. Not needed but for recording graphs.
+if(LibTorch_CUDA_LIBRARY)
+  file(GLOB _wheel_headers ${_lib_folder}/../../nvidia/cu*/include)
+  find_path(LibTorch_CUDA_INCLUDE_DIR NAMES crt/host_defines.h HINTS ${_wheel_headers} /usr/local/cuda/include)
+endif()
 file(GLOB LibTorch_OPENMP_LIBRARY ${_lib_folder}/libgomp*.so*)
 
 set(_version_header ${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h)
@@ -49,4 +54,4 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   endif()
 endif()
 mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_CUDA_LIBRARY
-  LibTorch_C10_CUDA_LIBRARY)
+  LibTorch_C10_CUDA_LIBRARY LibTorch_CUDA_INCLUDE_DIR)

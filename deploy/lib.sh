@@ -234,7 +234,7 @@ need_libtorch() {
   ! has_own_libtorch || return 0
   [ ! -e "$(libtorch_prefix)/lib/libtorch_cpu.so" ] || return 0
   [ "$(uname -sm)" = "Linux x86_64" ] ||
-    die "LibTorch is fetched for Linux on x86_64 only, this is $(uname -sm): unpack LibTorch 2.7 or newer yourself and name its folder in CMAKE_PREFIX_PATH"
+    die "LibTorch is fetched for Linux on x86_64 only, this is $(uname -sm): unpack LibTorch 2.15 or newer yourself and name its folder in CMAKE_PREFIX_PATH"
   find_pip
   mkdir -p "$(cache_dir)" 2>/dev/null || die "cannot make $(cache_dir); MTM_CACHE_DIR names another place"
   ( # The lock lets two builds share a cache; in a subshell, so that it and the trap end with it.

@@ -17,7 +17,7 @@ Usage: deploy/setup.sh [--tests] [--package]
 Environment:
   MTM_CUDA=1          fetch LibTorch with CUDA (2.7 GB) instead of the parts that a CPU needs (550 MB)
   MTM_CACHE_DIR       where LibTorch goes; ~/.cache/mtm where unset
-  CMAKE_PREFIX_PATH   a LibTorch of your own, 2.7 or newer: then none is fetched
+  CMAKE_PREFIX_PATH   a LibTorch of your own, 2.15 or newer: then none is fetched
 
 Examples:
   deploy/setup.sh

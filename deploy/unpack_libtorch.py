@@ -17,7 +17,8 @@ LICENCES = r"[^/]+\.dist-info/(licenses/.*|[^/]*(LICENSE|License|NOTICE)[^/]*)"
 WANTED = {
     "cpu": rf"{HEADERS}|{LICENCES}|torch/lib/(libtorch_cpu\.so|libc10\.so|libgomp[^/]*)"
            r"|nvidia/.*/lib/(libcudart|libcupti)\.so\.\d+",
-    "cuda": rf"{HEADERS}|{LICENCES}|torch/lib/lib(?!torch_python|shm)[^/]*\.so[^/]*|nvidia/.*/lib/[^/]*\.so[^/]*",
+    "cuda": rf"{HEADERS}|{LICENCES}|torch/lib/lib(?!torch_python|shm)[^/]*\.so[^/]*"
+            r"|nvidia/.*/lib/[^/]*\.so[^/]*|nvidia/cu\d+/include/.*",
 }
 
 

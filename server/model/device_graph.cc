@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 
 #include "absl/status/status.h"
+#include "server/model/cuda_graph.h"
 #include "server/model/torch_status.h"
 
 namespace mtm {
@@ -28,6 +29,8 @@ void Capture(c10::Device on, at::GraphImplInterface& graph, const std::function<
 }
 
 }  // namespace
+
+GraphRecorder::GraphRecorder(c10::Device device) : device_(device) { RegisterCudaGraphs(); }
 
 std::unique_ptr<at::GraphImplInterface> GraphRecorder::Record(const std::function<void()>& work) {
   if (failed_ || !at::has_graph_impl(device_.type())) return nullptr;

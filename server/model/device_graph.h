@@ -14,7 +14,7 @@ namespace mtm {
 // Records graphs (CUDA's) on a device. Used by one thread.
 class GraphRecorder {
  public:
-  explicit GraphRecorder(c10::Device device) : device_(device) {}
+  explicit GraphRecorder(c10::Device device);
 
   // Calls `work`, of which the device records what is enqueued without doing it; every replay() of the graph
   // on this device's current stream does it, with the tensors that `work` used and made. nullptr, and `work`

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "server/model/cuda_graph.h"
 #include "server/model/model.h"
 #include "server/model/sequence.h"
 #include "server/model/threads.h"
@@ -139,6 +140,15 @@ TEST_F(DeviceGraphTest, StepsAreRunOneByOneAfterARecordingFailed) {
   EXPECT_EQ(CountingGraph::n_replayed, 0);
   EXPECT_EQ(CountingGraph::n_alive, 0);
 }
+
+// Where LibTorch has CUDA, and its headers were there.
+#ifdef MTM_CUDA_GRAPHS
+TEST(CudaGraphTest, LibTorchMakesThem) {
+  RegisterCudaGraphs();
+  RegisterCudaGraphs();
+  EXPECT_TRUE(at::has_graph_impl(c10::DeviceType::CUDA));
+}
+#endif
 
 }  // namespace
 }  // namespace mtm
