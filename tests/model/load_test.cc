@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ways of storing one set of weights: what they share, fingerprint and logits, and what tells them apart.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <functional>
+#include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -190,6 +194,29 @@ TEST(LoadTest, RandomWeightsComeFromTheirSeed) {
   const auto fingerprint = [](uint64_t seed) { return (*Model::Random(kShape, seed))->fingerprint(); };
   EXPECT_EQ(fingerprint(1), fingerprint(1));
   EXPECT_NE(fingerprint(1), fingerprint(2));
+}
+
+int CountThreads() {
+  using Iterator = std::filesystem::directory_iterator;
+  return static_cast<int>(std::distance(Iterator("/proc/self/task"), Iterator()));
+}
+
+// Threads of a team that stays would make those of the steps go to sleep between their pieces.
+TEST(LoadTest, NoThreadsStayBehind) {
+  const TemporaryFolder folder;
+  const ModelConfig shape{
+      .n_layer = 2, .n_head = 2, .n_embd = 256, .n_ctx = 6, .n_inner = 1024, .vocab_size = 4096};
+  WriteModelFolder(folder.path() / "model", ConfigJson(shape), RandomTensors(shape, 1));
+  SetModelThreads(4);
+  const int before = CountThreads();
+  const auto model = Model::Load(folder.path() / "model");
+  const auto other = Model::Random(shape, 1);
+  SetModelThreads(1);
+  ASSERT_TRUE(model.ok() && other.ok());
+  // They end a moment after the one that used them.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (CountThreads() > before && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_EQ(CountThreads(), before);
 }
 
 }  // namespace
