@@ -11,6 +11,9 @@
 #include <mutex>
 #include <string>
 
+// The layout of CUDAGraph, whose code is LibTorch's, depends on it.
+static_assert(CUDA_VERSION >= 12040, "CUDA headers older than those that LibTorch was built with");
+
 namespace mtm {
 namespace {
 

@@ -5,25 +5,32 @@
 
 #include <ATen/core/GraphImplInterface.h>
 #include <c10/core/Device.h>
+#include <c10/core/Stream.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace mtm {
 
-// Records graphs (CUDA's) on a device. Used by one thread.
+// Records graphs (CUDA's) on a device, one after another. Used by one thread.
 class GraphRecorder {
  public:
   explicit GraphRecorder(c10::Device device);
 
   // Calls `work`, of which the device records what is enqueued without doing it; every replay() of the graph
-  // on this device's current stream does it, with the tensors that `work` used and made. nullptr, and `work`
-  // may not have been called: the device has no graphs, or a recording failed, which is warned of once and
-  // not tried again.
-  std::unique_ptr<at::GraphImplInterface> Record(const std::function<void()>& work);
+  // does it, on the device's current stream and with the tensors that `work` used and made. The graph is
+  // there until the next recording, for which it leaves its memory. nullptr, and `work` may not have been
+  // called: the device has no graphs; no memory is left for one; or a recording failed, which is warned of
+  // once and not tried again.
+  at::GraphImplInterface* Record(const std::function<void()>& work);
 
  private:
+  void Capture(at::GraphImplInterface& graph, const std::function<void()>& work);
+
   const c10::Device device_;
+  std::optional<c10::Stream> stream_;  // to record on: memory that one recording leaves is its stream's
+  std::unique_ptr<at::GraphImplInterface> graph_;
   bool failed_ = false;
 };
 

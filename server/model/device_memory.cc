@@ -72,17 +72,25 @@ void StoredLayers::DropUnused() {
   });
 }
 
-bool StoredLayers::Has(const Memory& memory, int layer) { return PlaceOf(memory, layer)->is_there; }
+StoredLayers::StoredLayers(c10::Device device)
+    : copy_([device](const Memory& memory, int layer) {
+        return std::make_shared<const StoredLayer>(memory, layer, device);
+      }) {}
+
+std::shared_ptr<const StoredLayer> StoredLayers::Find(const Memory& memory, int layer) {
+  const std::shared_ptr<Place> place = PlaceOf(memory, layer);
+  return place->is_there ? place->stored : nullptr;
+}
 
 std::shared_ptr<const StoredLayer> StoredLayers::Get(const Memory& memory, int layer) {
   const std::shared_ptr<Place> place = PlaceOf(memory, layer);
   const std::lock_guard lock(place->mutex);
   if (place->stored != nullptr) return place->stored;
   try {
-    place->stored = std::make_shared<const StoredLayer>(memory, layer, device_);
+    place->stored = copy_(memory, layer);
   } catch (const c10::OutOfMemoryError&) {
     DropUnused();
-    place->stored = std::make_shared<const StoredLayer>(memory, layer, device_);
+    place->stored = copy_(memory, layer);
   }
   place->is_there = true;
   return place->stored;

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -31,9 +32,13 @@ struct StoredLayer {
 // for another, those in no use go. Thread-safe.
 class StoredLayers {
  public:
-  explicit StoredLayers(c10::Device device) : device_(device) {}
+  using Copy = std::function<std::shared_ptr<const StoredLayer>(const Memory&, int layer)>;
 
-  bool Has(const Memory& memory, int layer);
+  explicit StoredLayers(c10::Device device);
+  explicit StoredLayers(Copy copy) : copy_(std::move(copy)) {}  // for tests
+
+  // nullptr: it is not there.
+  std::shared_ptr<const StoredLayer> Find(const Memory& memory, int layer);
   // Copies it to the device, or waits while another thread does, unless it is there. Throws as LibTorch does.
   std::shared_ptr<const StoredLayer> Get(const Memory& memory, int layer);
 
@@ -53,7 +58,7 @@ class StoredLayers {
   std::shared_ptr<Place> PlaceOf(const Memory& memory, int layer);
   void DropUnused();
 
-  const c10::Device device_;
+  const Copy copy_;
   std::mutex mutex_;  // guards what follows
   std::vector<Entry> entries_;
 };

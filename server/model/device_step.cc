@@ -23,6 +23,13 @@ constexpr int64_t kContextStep = 256;
 // That a step is run operation by operation: a batch that soon becomes another is not worth a recording, and
 // the first run sets up what must not be set up in one.
 constexpr int kRunsBeforeRecording = 3;
+// And after a recording for which there was no memory.
+constexpr int kRunsBeforeRetry = 100;
+// Of a row of the mask, in numbers: attention kernels read 16 bytes at once, and LibTorch copies a mask whose
+// rows are not so far apart.
+constexpr int64_t kMaskAlignment = 8;
+
+int64_t RoundUp(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
 int64_t Longest(std::span<const Rows> batch) {
   return std::ranges::max(batch, {}, [](const Rows& rows) { return rows.end(); }).end();
@@ -31,7 +38,7 @@ int64_t Longest(std::span<const Rows> batch) {
 }  // namespace
 
 DeviceStep::DeviceStep(const Model::Weights& weights, std::span<const Rows> batch) : weights_(weights) {
-  const int64_t context = (Longest(batch) + kContextStep - 1) / kContextStep * kContextStep;
+  const int64_t context = RoundUp(Longest(batch), kContextStep);
   for (const Rows& rows : batch) {
     Sequence::State& s = *rows.sequence;
     parts_.push_back({&s, s.caches_id, std::min<int64_t>(context, s.options.capacity)});
@@ -57,6 +64,7 @@ const Tensor& DeviceStep::Run(std::span<const Rows> batch, GraphRecorder& record
   const c10::OptionalDeviceGuard guard(weights_.device);
   if (graph_ == nullptr && n_runs_++ >= kRunsBeforeRecording) {
     graph_ = recorder.Record([this] { Compute(); });
+    if (graph_ == nullptr) n_runs_ = -kRunsBeforeRetry;
   }
   graph_ != nullptr ? graph_->replay() : Compute();
   return logits_;
@@ -65,7 +73,7 @@ const Tensor& DeviceStep::Run(std::span<const Rows> batch, GraphRecorder& record
 // Nothing in here may differ from one step to the next but what is on the device.
 void DeviceStep::Compute() {
   const Tensor tokens = inputs_.select(0, 0), positions = inputs_.select(0, 1);
-  const int64_t context = std::ranges::max(parts_, {}, &Part::context).context;
+  const int64_t context = RoundUp(std::ranges::max(parts_, {}, &Part::context).context, kMaskAlignment);
   const Tensor is_later = at::arange(context, positions.options()) > positions.unsqueeze(1);
   const Tensor mask = at::zeros({tokens.size(0), context}, positions.options().dtype(at::kFloat))
                           .masked_fill_(is_later, -std::numeric_limits<float>::infinity());
@@ -98,17 +106,16 @@ Tensor DeviceStep::Attend(size_t index, const Tensor& qkv, const Tensor& mask, c
   for (size_t i = 0; i < parts_.size(); ++i) {
     LayerState& layer = parts_[i].sequence->layers[index];
     const int64_t context = parts_[i].context;
-    const Tensor own_mask = mask.select(0, static_cast<int64_t>(i)).narrow(0, 0, context);
+    const Tensor own_mask = mask.narrow(0, static_cast<int64_t>(i), 1).narrow(1, 0, context);
     const Tensor query = part(i, 0), key = layer.key.narrow(1, 0, context);
     Tensor out;  // [n_head, 1, head_dim]
     if (layer.device_memory) {
-      const Tensor attention = LastRowAttentionByTorch(query, key, own_mask);
+      const Tensor attention = LastRowAttentionByTorch(query, key, own_mask.squeeze(0));
       layer.device_memory->Select(attention, lengths.select(0, static_cast<int64_t>(i)), layer.value);
       out = at::bmm(attention.unsqueeze(1), layer.device_memory->mixed_values().narrow(1, 0, context));
     } else {
       out = at::scaled_dot_product_attention(query.unsqueeze(0), key.unsqueeze(0),
-                                             layer.value.narrow(1, 0, context).unsqueeze(0),
-                                             own_mask.unsqueeze(0))
+                                             layer.value.narrow(1, 0, context).unsqueeze(0), own_mask)
                 .squeeze(0);
     }
     outputs.push_back(out.transpose(0, 1).reshape({1, d}));
@@ -119,15 +126,12 @@ Tensor DeviceStep::Attend(size_t index, const Tensor& qkv, const Tensor& mask, c
 bool DeviceSteps::Takes(std::span<const Rows> batch) {
   return std::ranges::all_of(batch, [](const Rows& rows) {
     const Sequence::State& s = *rows.sequence;
-    const bool goes_back = s.options.mode == Mode::kExact && !s.options.uses.empty();
-    return rows.count() == 1 && s.options.logits && !goes_back && s.prefix == nullptr &&
-           !s.options.keep_prefix;
+    return rows.count() == 1 && s.n_computed > 0 && s.options.mode == Mode::kCached && s.options.logits;
   });
 }
 
 const Tensor& DeviceSteps::Run(const Model::Weights& weights, std::span<const Rows> batch) {
   if (!last_ || !last_->Fits(batch)) {
-    last_.reset();  // what it recorded holds memory
     last_.emplace(weights, batch);
   }
   return last_->Run(batch, recorder_);

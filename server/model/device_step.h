@@ -47,7 +47,7 @@ class DeviceStep {
   at::Tensor inputs_;  // [2, n], int64: tokens; positions
   at::Tensor logits_;
   int n_runs_ = 0;
-  std::unique_ptr<at::GraphImplInterface> graph_;
+  at::GraphImplInterface* graph_ = nullptr;  // the recorder's, which records nothing else meanwhile
 };
 
 // The steps of a model. Keeps the last one for the next, which mostly is of the same sequences. Used by one
@@ -56,7 +56,7 @@ class DeviceSteps {
  public:
   explicit DeviceSteps(c10::Device device) : recorder_(device) {}
 
-  // Can it run them: one row each, in cached mode where there are memories, all of whose logits are wanted?
+  // Can it run them: one row each, behind prompts, in cached mode, all of whose logits are wanted?
   static bool Takes(std::span<const Rows> batch);
   // The rows' logits [n, vocab_size], on the device.
   const at::Tensor& Run(const Model::Weights& weights, std::span<const Rows> batch);

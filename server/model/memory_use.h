@@ -30,6 +30,8 @@ struct MemoryUse {
   std::shared_ptr<const Memory> memory;
   std::vector<int> layers;  // from 1, ascending
   MemoryParameters parameters;
+  // What the layers look up on a GPU, held there by Model::FindOnDevice and CopyToDevice.
+  std::vector<std::shared_ptr<const void>> on_device;
 };
 
 // A tokens-head whose value a memory changed, and what was found for it.

@@ -7,7 +7,6 @@
 #include <c10/core/InferenceMode.h>
 #include <malloc.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <span>
@@ -141,23 +140,27 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, 
   return model;
 }
 
-absl::Status Model::CopyToDevice(std::span<const MemoryUse> uses) const {
+absl::Status Model::CopyToDevice(std::span<MemoryUse> uses) const {
   if (weights_->stored_layers == nullptr) return absl::OkStatus();
   return TorchToStatus([&] {
     const c10::InferenceMode inference;
-    for (const MemoryUse& use : uses) {
-      for (const int layer : use.layers) weights_->stored_layers->Get(*use.memory, layer);
+    for (MemoryUse& use : uses) {
+      for (const int layer : use.layers)
+        use.on_device.push_back(weights_->stored_layers->Get(*use.memory, layer));
     }
     return absl::OkStatus();
   });
 }
 
-bool Model::HasOnDevice(std::span<const MemoryUse> uses) const {
+bool Model::FindOnDevice(std::span<MemoryUse> uses) const {
   if (weights_->stored_layers == nullptr) return true;
-  return std::ranges::all_of(uses, [&](const MemoryUse& use) {
-    return std::ranges::all_of(use.layers,
-                               [&](int layer) { return weights_->stored_layers->Has(*use.memory, layer); });
-  });
+  for (MemoryUse& use : uses) {
+    for (const int layer : use.layers) {
+      use.on_device.push_back(weights_->stored_layers->Find(*use.memory, layer));
+      if (use.on_device.back() == nullptr) return false;
+    }
+  }
+  return true;
 }
 
 const ModelConfig& Model::config() const { return weights_->config; }

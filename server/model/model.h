@@ -53,11 +53,12 @@ class Model {
   // RESOURCE_EXHAUSTED: out of memory. INTERNAL: LibTorch failed. After an error the sequences are unusable.
   absl::Status Step(std::span<Sequence* const> sequences) const;
 
-  // Copies to the device what sequences with these uses look up there, seconds for a large memory. Whatever
-  // was not is copied by their first step, which holds up all others. Thread-safe. Errors as Step's.
-  absl::Status CopyToDevice(std::span<const MemoryUse> uses) const;
-  // Is it there? On the CPU always.
-  bool HasOnDevice(std::span<const MemoryUse> uses) const;
+  // Copies to the device what sequences with these uses look up there, which takes seconds of a large memory.
+  // The uses hold it there from then on. Whatever was not copied is by their first step, which holds up all
+  // others. Thread-safe. Errors as Step's.
+  absl::Status CopyToDevice(std::span<MemoryUse> uses) const;
+  // True: it is there already, and the uses hold it. On the CPU always.
+  bool FindOnDevice(std::span<MemoryUse> uses) const;
 
   struct Weights;
   const Weights& weights() const { return *weights_; }

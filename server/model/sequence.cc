@@ -34,14 +34,10 @@ Sequence::Sequence(const Model& model, SequenceOptions options) : state_(std::ma
   state_->rows_computed.assign(model.config().n_layer, 0);
 }
 
-namespace {
-
-uint64_t NextCachesId() {
+void Sequence::State::SetCachesId() {
   static std::atomic<uint64_t> last = 0;
-  return ++last;
+  caches_id = ++last;
 }
-
-}  // namespace
 
 void Sequence::State::Allocate() {
   const ModelConfig& config = weights->config;
@@ -71,7 +67,7 @@ void Sequence::State::Allocate() {
     }
   }
   if (prefix != nullptr) CopyCaches(*prefix, n_computed, layers);
-  caches_id = NextCachesId();
+  SetCachesId();
 }
 
 void Sequence::State::OwnCaches() {
@@ -82,14 +78,16 @@ void Sequence::State::OwnCaches() {
     if (layer.memory) layer.memory->Unshare();
     if (layer.device_memory) copied |= layer.device_memory->Unshare();
   }
-  if (copied) caches_id = NextCachesId();
+  if (copied) SetCachesId();
 }
 
 Sequence::Sequence(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Sequence::~Sequence() = default;
 
 std::unique_ptr<Sequence> Sequence::Fork() const {
-  return std::unique_ptr<Sequence>(new Sequence(std::make_unique<State>(*state_)));
+  auto state = std::make_unique<State>(*state_);
+  state->SetCachesId();
+  return std::unique_ptr<Sequence>(new Sequence(std::move(state)));
 }
 
 void Sequence::TakeOver(std::shared_ptr<const PromptPrefix> prefix, int n) {

@@ -34,7 +34,7 @@ struct Sequence::State {
   std::vector<int32_t> tokens;
   int n_computed = 0;              // leading tokens that the caches hold
   std::vector<LayerState> layers;  // empty until the first step
-  uint64_t caches_id = 0;          // of the tensors in `layers`: another where there are other ones
+  uint64_t caches_id = 0;          // of the tensors in `layers`, as SetCachesId says
 
   // Until the prompt was run: what rows [0, n_computed) come from.
   std::shared_ptr<const PromptPrefix> prefix;
@@ -53,6 +53,9 @@ struct Sequence::State {
   // Before a step writes into the caches: makes them, or makes those of a fork its own. Throws as LibTorch
   // does.
   void OwnCaches();
+
+  // After other tensors took the place of some in `layers`: an id that nothing had before.
+  void SetCachesId();
 
  private:
   void Allocate();

@@ -25,13 +25,21 @@ inline void RunWithMemories(Backend& backend, const Principal& principal, const 
   }
 }
 
-// Calls `hand_over`(status), which gives a request with these uses to the engine: at once, or on the worker
-// when what its memories store was copied to the model's device.
-inline void WithMemoriesOnDevice(Backend& backend, const std::vector<MemoryUse>& uses,
-                                 std::function<void(const absl::Status&)> hand_over) {
-  if (backend.model.HasOnDevice(uses)) return hand_over(absl::OkStatus());
-  backend.worker.Run(
-      [&backend, uses, hand_over = std::move(hand_over)] { hand_over(backend.model.CopyToDevice(uses)); });
+// Calls `hand_over`(status, request), which gives the request to the engine: at once, or on the worker when
+// what its memories store was copied to the model's device.
+template <typename Request>
+void WithMemoriesOnDevice(Backend& backend, Request request, std::function<bool()> is_cancelled,
+                          std::function<void(const absl::Status&, Request)> hand_over) {
+  if (backend.model.FindOnDevice(request.context.uses)) {
+    hand_over(absl::OkStatus(), std::move(request));
+    return;
+  }
+  backend.worker.Run([&backend, request = std::move(request), is_cancelled = std::move(is_cancelled),
+                      hand_over = std::move(hand_over)]() mutable {
+    const absl::Status status =
+        is_cancelled() ? ClientLeft() : backend.model.CopyToDevice(request.context.uses);
+    hand_over(status, std::move(request));
+  });
 }
 
 // A unary rpc that the engine answers: `start`(UnaryRpc*, const Request&, Backend&) hands it over, unless the

@@ -77,11 +77,11 @@ void Start(UnaryRpc* rpc, const v1::GenerateRequest& request, Backend& backend) 
     return;
   }
   auto sink = std::make_shared<GenerateSink>(rpc, *checked, backend.info.tokenizer);
-  const std::vector<MemoryUse>& uses = checked->request.context.uses;
-  WithMemoriesOnDevice(
-      backend, uses, [rpc, &backend, sink, request = checked->request](const absl::Status& there) mutable {
+  WithMemoriesOnDevice<GenerationRequest>(
+      backend, std::move(checked->request), [rpc] { return rpc->cancelled()->load(); },
+      [rpc, &backend, sink](const absl::Status& there, GenerationRequest checked_request) {
         if (!there.ok()) return rpc->Fail(there);
-        backend.engine.Generate(std::move(request), std::move(sink), rpc->call().requester());
+        backend.engine.Generate(std::move(checked_request), sink, rpc->call().requester());
       });
 }
 

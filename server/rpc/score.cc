@@ -52,12 +52,12 @@ void Start(UnaryRpc* rpc, const v1::ScoreRequest& request, Backend& backend) {
     return;
   }
   auto sink = std::make_shared<ScoreReply>(rpc, *checked, backend.info.tokenizer);
-  const std::vector<MemoryUse>& uses = checked->request.context.uses;
-  WithMemoriesOnDevice(backend, uses,
-                       [rpc, &backend, sink, request = checked->request](const absl::Status& there) mutable {
-                         if (!there.ok()) return rpc->Fail(there);
-                         backend.engine.Score(std::move(request), std::move(sink), rpc->call().requester());
-                       });
+  WithMemoriesOnDevice<ScoreRequest>(
+      backend, std::move(checked->request), [rpc] { return rpc->cancelled()->load(); },
+      [rpc, &backend, sink](const absl::Status& there, ScoreRequest checked_request) {
+        if (!there.ok()) return rpc->Fail(there);
+        backend.engine.Score(std::move(checked_request), sink, rpc->call().requester());
+      });
 }
 
 }  // namespace

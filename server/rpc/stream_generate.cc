@@ -37,11 +37,12 @@ class StreamSink final : public GenerationSink {
     v1::StreamGenerateResponse event;
     *event.mutable_started() = ToApplied(*checked);
     writer_.Write(SerializeMessage(event));
-    WithMemoriesOnDevice(backend_, uses_,
-                         [this, self, request = checked->request](const absl::Status& there) mutable {
-                           if (!there.ok()) return Fail(there);
-                           backend_.engine.Generate(std::move(request), std::move(self), call_->requester());
-                         });
+    WithMemoriesOnDevice<GenerationRequest>(
+        backend_, std::move(checked->request), [this] { return IsCancelled(); },
+        [this, self](const absl::Status& there, GenerationRequest checked_request) {
+          if (!there.ok()) return Fail(there);
+          backend_.engine.Generate(std::move(checked_request), self, call_->requester());
+        });
   }
 
   void Fail(const absl::Status& status) {

@@ -5,6 +5,7 @@
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 
 #include <thread>
 #include <utility>
@@ -98,7 +99,7 @@ TEST_P(DeviceMemoryTest, WhatIsKeptForOthersGoesWithTheMemory) {
 TEST_P(DeviceMemoryTest, ThreadsThatWantALayerGetOneCopyOfIt) {
   const auto memory = Make("memory", 2000);
   StoredLayers layers(c10::Device("cpu"));
-  EXPECT_FALSE(layers.Has(*memory, kLayer));
+  EXPECT_EQ(layers.Find(*memory, kLayer), nullptr);
   std::vector<std::shared_ptr<const StoredLayer>> got(6);
   {
     std::vector<std::jthread> threads;
@@ -109,8 +110,30 @@ TEST_P(DeviceMemoryTest, ThreadsThatWantALayerGetOneCopyOfIt) {
       });
     }
   }
-  EXPECT_TRUE(layers.Has(*memory, kLayer));
-  for (const auto& one : got) EXPECT_EQ(one, got[0]);
+  for (const auto& one : got) EXPECT_EQ(one, layers.Find(*memory, kLayer));
+}
+
+// A device with room for two layers.
+TEST_P(DeviceMemoryTest, WhatNobodyHoldsMakesRoom) {
+  const c10::InferenceMode inference;
+  std::vector<std::weak_ptr<const StoredLayer>> copies;
+  StoredLayers layers([&](const Memory& memory, int layer) {
+    std::erase_if(copies, [](const auto& copy) { return copy.expired(); });
+    TORCH_CHECK_WITH(OutOfMemoryError, copies.size() < 2, "the device is full");
+    auto copy = std::make_shared<const StoredLayer>(memory, layer, c10::Device("cpu"));
+    copies.push_back(copy);
+    return copy;
+  });
+  const std::shared_ptr<const Memory> all[] = {Make("one", 10), Make("two", 10), Make("three", 10)};
+  auto held = layers.Get(*all[0], kLayer);
+  layers.Get(*all[1], kLayer);
+  EXPECT_NE(layers.Find(*all[1], kLayer), nullptr);  // kept though nobody holds it
+  const auto third = layers.Get(*all[2], kLayer);
+  EXPECT_EQ(layers.Find(*all[1], kLayer), nullptr);
+  EXPECT_EQ(layers.Find(*all[0], kLayer), held);
+  EXPECT_THROW(layers.Get(*all[1], kLayer), c10::OutOfMemoryError);
+  held = nullptr;
+  EXPECT_NE(layers.Get(*all[1], kLayer), nullptr);
 }
 
 // More rows than are looked up at once, since a large k takes much for each: two sequences' cut into parts

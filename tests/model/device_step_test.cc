@@ -139,6 +139,12 @@ TEST_P(DeviceStepTest, SequencesJoinLeaveAndComeBack) {
   Steps(5, {&second, &first});
 }
 
+// Rows of the mask begin where these end.
+TEST_P(DeviceStepTest, CachesMayEndAnywhere) {
+  Pair first = Begin({}, 10, 150), second = Begin({Use(0, {2}, true)}, 20, 123), third = Begin({}, 5, 120);
+  Steps(5, {&first, &second, &third});
+}
+
 // A fork has the same tensors until either runs its next step.
 TEST_P(DeviceStepTest, AForkGoesItsOwnWay) {
   Pair origin = Begin({Use(0, {1, 2}, true)}, 12);

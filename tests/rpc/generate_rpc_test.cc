@@ -21,6 +21,8 @@ using testing::SizeIs;
 // The golden model, which has no tokenizer.
 class GoldenRpcTest : public testing::Test {
  protected:
+  explicit GoldenRpcTest(const Model& model = TinyModel()) : server_(model, nullptr, *store_) {}
+
   // A memory `name` of the case's tokens.
   void CreateMemory(const std::string& name, const json& memory) {
     v1::CreateMemoryRequest spec, part;
@@ -52,11 +54,13 @@ class GoldenRpcTest : public testing::Test {
     return request;
   }
 
+  void ExpectEveryCase();
+
   const std::unique_ptr<MemoryStore> store_ = OpenStore(FreshFolder());
-  TestServer server_{TinyModel(), nullptr, *store_};
+  TestServer server_;
 };
 
-TEST_F(GoldenRpcTest, EveryCaseComesOutRightThroughTheService) {
+void GoldenRpcTest::ExpectEveryCase() {
   const json cases = json::parse(std::ifstream(TinyFolder() / "cases.json"));
   for (const json& golden : cases) {
     const std::string prefix = golden["name"].get<std::string>() + "/";
@@ -73,6 +77,42 @@ TEST_F(GoldenRpcTest, EveryCaseComesOutRightThroughTheService) {
       EXPECT_EQ(response.usage().generated_tokens(), golden["steps"].get<int64_t>());
     }
   }
+}
+
+TEST_F(GoldenRpcTest, EveryCaseComesOutRightThroughTheService) { ExpectEveryCase(); }
+
+// By a GPU's operations, for which the worker copies what a memory stores.
+class DeviceRpcTest : public GoldenRpcTest {
+ protected:
+  DeviceRpcTest() : GoldenRpcTest(TinyModel("torch")) {}
+};
+
+TEST_F(DeviceRpcTest, EveryCaseComesOutRightThroughTheService) { ExpectEveryCase(); }
+
+TEST_F(DeviceRpcTest, StreamsAndScoresUseMemoriesOfTheirOwn) {
+  const json golden = json::parse(std::ifstream(TinyFolder() / "cases.json")).at(0);
+  for (const std::string prefix : {"streamed/", "scored/"}) {
+    for (const auto& [name, memory] : golden["memories"].items()) CreateMemory(prefix + name, memory);
+  }
+  const auto tokens = golden["greedy"]["cached"].get<std::vector<int>>();
+  const auto events = server_.Stream(RequestOf(golden, v1::MODE_CACHED, "streamed/"));
+  std::vector<int> streamed;
+  for (const auto& event : events) {
+    if (event.has_token()) streamed.push_back(event.token().token_id());
+  }
+  EXPECT_EQ(streamed, tokens);
+
+  const v1::GenerateRequest request = RequestOf(golden, v1::MODE_CACHED, "scored/");
+  v1::ScoreRequest score;
+  *score.mutable_prompt_tokens() = request.prompt_tokens();
+  *score.mutable_memory_uses() = request.memory_uses();
+  score.set_mode(v1::MODE_CACHED);
+  for (const int token : tokens) score.mutable_continuation_tokens()->add_ids(token);
+  grpc::ClientContext context;
+  v1::ScoreResponse response;
+  ASSERT_TRUE(server_.inference().Score(&context, score, &response).ok());
+  ASSERT_EQ(response.tokens_size(), static_cast<int>(tokens.size()));
+  EXPECT_EQ(response.usage().tokens_heads_changed(), golden["selected"]["cached"].get<int64_t>());
 }
 
 TEST_F(GoldenRpcTest, ATextIsRefused) {

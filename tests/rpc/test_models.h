@@ -4,6 +4,7 @@
 #define MTM_TESTS_RPC_TEST_MODELS_H_
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -44,10 +45,12 @@ inline const Model& SmallModel() {
 inline std::filesystem::path TinyFolder() { return std::filesystem::path(MTM_TESTDATA) / "golden" / "tiny"; }
 
 // The golden model: 4 layers, 4 heads of 8, context 48, 512 tokens; without a tokenizer.
-inline const Model& TinyModel() {
+inline const Model& TinyModel(const std::string& device = "cpu") {
   SetModelThreads(1);
-  static const Model& model = *Model::Load(TinyFolder()).value().release();
-  return model;
+  static auto& models = *new std::map<std::string, std::unique_ptr<Model>>;
+  std::unique_ptr<Model>& model = models[device];
+  if (model == nullptr) model = Model::Load(TinyFolder(), device).value();
+  return *model;
 }
 
 inline const Tokenizer& Gpt2Tokenizer() {
