@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "server/machine_memory.h"
+#include "server/machine_limits.h"
 #include "server/quota_option.h"
 
 namespace mtm {
@@ -197,7 +197,10 @@ void AddServe(CLI::App& app, ServeOptions& options) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, DataType>{
           {NameOf(DataType::kF32), DataType::kF32}, {NameOf(DataType::kF16), DataType::kF16}}))
       ->default_str(NameOf(server.engine.cache));
-  serve.add_option("--threads", options.threads, "Threads of a forward pass on the CPU; 0: one a core")
+  serve
+      .add_option(
+          "--threads", options.threads,
+          "Threads of a forward pass on the CPU; 0: one a core, in a container no more than its quota")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   AddLimits(serve, server);

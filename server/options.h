@@ -16,7 +16,7 @@ struct ServeOptions {
   std::string store = "memories";  // the folder of memories; made where it does not exist
   std::string device = "cpu";      // or "cuda:N", "torch"
   WeightType weights = WeightType::kF32;
-  int threads = 0;                  // of a forward pass on the CPU; 0: one a core
+  int threads = 0;                  // of a forward pass on the CPU; 0: one a core or a quota's
   std::filesystem::path port_file;  // gets the port when the server is ready; empty: none
   std::string metrics_listen;       // host:port for metrics and probes over HTTP; empty: none
   std::string log_level = "info";   // as spdlog names them

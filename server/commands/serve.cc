@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -15,6 +16,7 @@
 #include "server/commands/commands.h"
 #include "server/commands/signals.h"
 #include "server/commands/supervisor.h"
+#include "server/machine_limits.h"
 #include "server/metrics/monitoring_server.h"
 #include "server/metrics/process_metrics.h"
 #include "server/metrics/registry.h"
@@ -54,10 +56,10 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ServeOptions& options) {
   const ModelConfig& config = (*model)->config();
   spdlog::info(
       "event=model_loaded model={} fingerprint={} layers={} heads={} context={} device={} weights={} "
-      "cache={} seconds={:.3f}",
+      "cache={} threads={} seconds={:.3f}",
       FolderName(options.model), (*model)->fingerprint(), config.n_layer, config.n_head, config.n_ctx,
       (*model)->device(), NameOf((*model)->weight_type()), NameOf(options.server.engine.cache),
-      SecondsSince(start));
+      ModelThreads(), SecondsSince(start));
   return model;
 }
 
@@ -155,7 +157,7 @@ absl::Status Serve(const ServeOptions& options, const ReadAgain& read_again) {
   SetUpLog(options.log_level);
   std::error_code ignored;  // a port file of a server that was killed would pass for ours
   if (!options.port_file.empty()) std::filesystem::remove(options.port_file, ignored);
-  if (options.threads > 0) SetModelThreads(options.threads);
+  SetModelThreads(options.threads > 0 ? options.threads : std::min(ModelThreads(), MachineCpus()));
   Monitoring monitoring;
   const absl::Status watched = monitoring.Start(options.metrics_listen);
   if (!watched.ok()) return watched;

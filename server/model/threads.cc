@@ -6,5 +6,6 @@
 namespace mtm {
 
 void SetModelThreads(int n_threads) { at::set_num_threads(n_threads); }
+int ModelThreads() { return at::get_num_threads(); }
 
 }  // namespace mtm

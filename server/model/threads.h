@@ -6,6 +6,7 @@ namespace mtm {
 
 // Threads of a forward pass on the CPU; without a call, one a core. To be called before the first model is loaded.
 void SetModelThreads(int n_threads);
+int ModelThreads();
 
 }  // namespace mtm
 
