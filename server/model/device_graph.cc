@@ -6,6 +6,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -29,7 +30,11 @@ void GraphRecorder::Capture(at::GraphImplInterface& graph, const std::function<v
   try {
     work();
   } catch (...) {
-    graph.capture_end();  // takes the stream out of it; may throw what the device says was wrong
+    try {
+      graph.capture_end();  // takes the stream out of it
+    } catch (const std::exception&) {
+      // What went wrong before says more.
+    }
     throw;
   }
   graph.capture_end();
@@ -37,6 +42,10 @@ void GraphRecorder::Capture(at::GraphImplInterface& graph, const std::function<v
 
 at::GraphImplInterface* GraphRecorder::Record(const std::function<void()>& work) {
   if (failed_ || !at::has_graph_impl(device_.type())) return nullptr;
+  if (calls_before_retry_ > 0) {
+    --calls_before_retry_;
+    return nullptr;
+  }
   std::unique_ptr<at::GraphImplInterface> graph = at::create_graph_impl(device_.type());
   const absl::Status status = TorchToStatus([&] {
     Capture(*graph, work);
@@ -46,6 +55,7 @@ at::GraphImplInterface* GraphRecorder::Record(const std::function<void()>& work)
   if (status.ok()) return graph_.get();
   graph_ = nullptr;
   if (absl::IsResourceExhausted(status)) {
+    calls_before_retry_ = kCallsBeforeRetry;
     // What is free and cached is given back by no allocation of a recording.
     if (!device_.is_cpu()) c10::getDeviceAllocator(device_.type())->emptyCache();
   } else {

@@ -23,8 +23,6 @@ constexpr int64_t kContextStep = 256;
 // That a step is run operation by operation: a batch that soon becomes another is not worth a recording, and
 // the first run sets up what must not be set up in one.
 constexpr int kRunsBeforeRecording = 3;
-// And after a recording for which there was no memory.
-constexpr int kRunsBeforeRetry = 100;
 // Of a row of the mask, in numbers: attention kernels read 16 bytes at once, and LibTorch copies a mask whose
 // rows are not so far apart.
 constexpr int64_t kMaskAlignment = 8;
@@ -64,7 +62,6 @@ const Tensor& DeviceStep::Run(std::span<const Rows> batch, GraphRecorder& record
   const c10::OptionalDeviceGuard guard(weights_.device);
   if (graph_ == nullptr && n_runs_++ >= kRunsBeforeRecording) {
     graph_ = recorder.Record([this] { Compute(); });
-    if (graph_ == nullptr) n_runs_ = -kRunsBeforeRetry;
   }
   graph_ != nullptr ? graph_->replay() : Compute();
   return logits_;
@@ -126,7 +123,8 @@ Tensor DeviceStep::Attend(size_t index, const Tensor& qkv, const Tensor& mask, c
 bool DeviceSteps::Takes(std::span<const Rows> batch) {
   return std::ranges::all_of(batch, [](const Rows& rows) {
     const Sequence::State& s = *rows.sequence;
-    return rows.count() == 1 && s.n_computed > 0 && s.options.mode == Mode::kCached && s.options.logits;
+    const bool is_behind_prompt = s.n_computed > 0 && s.prefix == nullptr;
+    return rows.count() == 1 && is_behind_prompt && s.options.mode == Mode::kCached && s.options.logits;
   });
 }
 
@@ -135,6 +133,11 @@ const Tensor& DeviceSteps::Run(const Model::Weights& weights, std::span<const Ro
     last_.emplace(weights, batch);
   }
   return last_->Run(batch, recorder_);
+}
+
+void DeviceSteps::Release() {
+  last_.reset();
+  recorder_.Release();
 }
 
 }  // namespace mtm

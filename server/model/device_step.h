@@ -60,6 +60,8 @@ class DeviceSteps {
   static bool Takes(std::span<const Rows> batch);
   // The rows' logits [n, vocab_size], on the device.
   const at::Tensor& Run(const Model::Weights& weights, std::span<const Rows> batch);
+  // Gives back the memory of what is recorded, which nothing else can use.
+  void Release();
 
  private:
   GraphRecorder recorder_;

@@ -280,7 +280,7 @@ ForwardPass::~ForwardPass() = default;
 bool ForwardPass::done() const { return state_->done; }
 
 absl::Status ForwardPass::Run(int64_t max_rows) {
-  return TorchToStatus([&] {
+  const absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
     State& s = *state_;
     if (s.sequences.empty()) s.done = true;
@@ -297,6 +297,9 @@ absl::Status ForwardPass::Run(int64_t max_rows) {
     s.End();
     return absl::OkStatus();
   });
+  const auto& recorded = state_->weights.device_steps;
+  if (absl::IsResourceExhausted(status) && recorded != nullptr) recorded->Release();
+  return status;
 }
 
 absl::Status Model::Step(std::span<Sequence* const> sequences) const {

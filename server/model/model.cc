@@ -73,14 +73,20 @@ absl::Status CheckDevice(const std::string& device, WeightType weights) {
 // of a step went to sleep 110 times, and it took 1.15 (fp32) to 1.5 times (int8) as long on 2 cores.
 template <typename Function>
 absl::Status OnOwnThread(const Function& function) {
-  absl::Status status;
-  std::thread([&] { status = function(); }).join();
-  return status;
+  return TorchToStatus([&] {
+    absl::Status status;
+    std::thread([&] { status = TorchToStatus(function); }).join();
+    return status;
+  });
 }
 
 // A step reads every weight once: with 4 KiB pages a fifth of its time goes to finding them. LibTorch looks
 // at this when it allocates for the first time.
 void UseHugePages() { setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0); }
+
+void LetGo(std::span<MemoryUse> uses) {
+  for (MemoryUse& use : uses) use.on_device.clear();
+}
 
 }  // namespace
 
@@ -108,7 +114,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::filesystem::path& 
     ReleasePages(packed);
     return absl::OkStatus();
   };
-  absl::Status status = OnOwnThread([&] { return TorchToStatus(load); });
+  absl::Status status = OnOwnThread(load);
   // The head was packed after others; the embeddings' rows come back page by page.
   ReleasePages(checkpoint->tensors.at("wte.weight").bytes);
   malloc_trim(0);  // what packing needed in passing: 140 MB of a 124M model
@@ -135,14 +141,15 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Random(const ModelConfig& config, 
     model.reset(new Model(BuildWeights(config, SeedFingerprint(config, seed), device, weights, source)));
     return absl::OkStatus();
   };
-  absl::Status status = OnOwnThread([&] { return TorchToStatus(make); });
+  absl::Status status = OnOwnThread(make);
   if (!status.ok()) return status;
   return model;
 }
 
 absl::Status Model::CopyToDevice(std::span<MemoryUse> uses) const {
   if (weights_->stored_layers == nullptr) return absl::OkStatus();
-  return TorchToStatus([&] {
+  const std::lock_guard one_at_a_time(copying_);
+  const absl::Status status = TorchToStatus([&] {
     const c10::InferenceMode inference;
     for (MemoryUse& use : uses) {
       for (const int layer : use.layers)
@@ -150,6 +157,8 @@ absl::Status Model::CopyToDevice(std::span<MemoryUse> uses) const {
     }
     return absl::OkStatus();
   });
+  if (!status.ok()) LetGo(uses);
+  return status;
 }
 
 bool Model::FindOnDevice(std::span<MemoryUse> uses) const {
@@ -157,7 +166,9 @@ bool Model::FindOnDevice(std::span<MemoryUse> uses) const {
   for (MemoryUse& use : uses) {
     for (const int layer : use.layers) {
       use.on_device.push_back(weights_->stored_layers->Find(*use.memory, layer));
-      if (use.on_device.back() == nullptr) return false;
+      if (use.on_device.back() != nullptr) continue;
+      LetGo(uses);
+      return false;
     }
   }
   return true;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -54,8 +55,9 @@ class Model {
   absl::Status Step(std::span<Sequence* const> sequences) const;
 
   // Copies to the device what sequences with these uses look up there, which takes seconds of a large memory.
-  // The uses hold it there from then on. Whatever was not copied is by their first step, which holds up all
-  // others. Thread-safe. Errors as Step's.
+  // The uses hold it there from then on, in a waiting request too: what does not fit beside all that is held
+  // is RESOURCE_EXHAUSTED. Whatever was not copied is by their first step, which holds up all others.
+  // Thread-safe. Errors as Step's.
   absl::Status CopyToDevice(std::span<MemoryUse> uses) const;
   // True: it is there already, and the uses hold it. On the CPU always.
   bool FindOnDevice(std::span<MemoryUse> uses) const;
@@ -66,6 +68,7 @@ class Model {
  private:
   explicit Model(std::unique_ptr<const Weights> weights);
   std::unique_ptr<const Weights> weights_;
+  mutable std::mutex copying_;  // to the device: two requests that each hold a part of it would both fail
 };
 
 // A Model::Step in pieces, so that a long one need not hold up others between its layers. What it computes

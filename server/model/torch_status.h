@@ -26,8 +26,10 @@ absl::Status TorchToStatus(Function&& function) {
     return absl::ResourceExhaustedError("out of memory");
   } catch (const c10::Error& error) {
     const absl::string_view what = error.what_without_backtrace();
-    // The CPU allocator's failure has no type of its own.
-    if (absl::StrContains(what, "not enough memory")) return absl::ResourceExhaustedError(what);
+    // The CPU allocator's failure has no type of its own, nor has CUDA's beyond LibTorch's allocator.
+    for (const absl::string_view no_room : {"not enough memory", "out of memory"}) {
+      if (absl::StrContains(what, no_room)) return absl::ResourceExhaustedError(what);
+    }
     return absl::InternalError(absl::StrCat("LibTorch: ", what));
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat("LibTorch: ", error.what()));

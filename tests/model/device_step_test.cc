@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "server/model/prompt_prefix.h"
 #include "server/model/threads.h"
 #include "tests/model/model_fixture.h"
 #include "tests/model/random_seed.h"
@@ -181,6 +182,19 @@ TEST_P(DeviceStepTest, TracesAreOfEachStep) {
       }
     }
   }
+}
+
+// One row is left to run, from the memory's layer on all of them.
+TEST_P(DeviceStepTest, APromptTakesOverAllButItsLastToken) {
+  const SequenceOptions options{.uses = {Use(0, {2}, true)}, .capacity = 40, .keep_prefix = true};
+  Sequence first(*device_, options), second(*device_, options);
+  const Tokens prompt = RandomTokens(random_, 20, *cpu_), next = RandomTokens(random_, 1, *cpu_);
+  const Logits expected = Feed(*device_, first, prompt);
+  auto prefix = PromptPrefix::Of(first, nullptr, 0);
+  ASSERT_TRUE(prefix.ok()) << prefix.status();
+  second.TakeOver(*prefix, static_cast<int>(prompt.size()) - 1);
+  EXPECT_LE(MaxDifference(Feed(*device_, second, prompt), expected), kTolerance);
+  EXPECT_LE(MaxDifference(Feed(*device_, second, next), Feed(*device_, first, next)), kTolerance);
 }
 
 // That the tests above could not miss a memory's part.
