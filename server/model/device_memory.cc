@@ -112,8 +112,9 @@ DeviceMemoryLayer::DeviceMemoryLayer(const MemoryUse& use, int use_index, int la
   query_ = at::empty({n_head_, capacity, head_dim_}, numbers);
   mixed_ = at::empty_like(query_);
   mixes_ = at::empty_like(query_);
-  was_selected_ = at::zeros({n_head_, capacity}, on_device.dtype(at::kBool));
+  selected_ = at::zeros({n_head_, capacity}, on_device.dtype(at::kBool));
   if (!trace) return;
+  attention_ = at::empty({n_head_, capacity}, numbers);
   positions_ = at::empty({n_head_, capacity, k_}, on_device.dtype(at::kLong));
   distances_ = at::empty({n_head_, capacity, k_}, numbers);
   weights_ = at::empty({n_head_, capacity, 1 + k_}, numbers);
@@ -121,7 +122,7 @@ DeviceMemoryLayer::DeviceMemoryLayer(const MemoryUse& use, int use_index, int la
 
 void DeviceMemoryLayer::SetRows(const NewRows& rows) {
   query_.index_copy_(1, rows.positions, rows.query);
-  was_selected_.index_fill_(1, rows.positions, 0);
+  selected_.index_fill_(1, rows.positions, 0);
 }
 
 void DeviceMemoryLayer::LookUp(std::span<const NewRows> all) {
@@ -261,13 +262,12 @@ Tensor DeviceMemoryLayer::SelectTokensHeads(const Tensor& attention, const Tenso
 
 void DeviceMemoryLayer::Select(const Tensor& attention, const Tensor& length, const Tensor& value) {
   const int64_t n = attention.size(1);
-  selected_ = SelectTokensHeads(attention, length);
-  const Tensor before = was_selected_.narrow(1, 0, n);
-  changed_ = selected_.ne(before).any(0);
-  before.copy_(selected_);
+  const Tensor selected = SelectTokensHeads(attention, length), before = selected_.narrow(1, 0, n);
+  changed_ = selected.ne(before).any(0);
+  before.copy_(selected);
   mixed_.narrow(1, 0, n).copy_(
-      at::where(selected_.unsqueeze(-1), mixes_.narrow(1, 0, n), value.narrow(1, 0, n)));
-  if (trace_) attention_ = attention;
+      at::where(selected.unsqueeze(-1), mixes_.narrow(1, 0, n), value.narrow(1, 0, n)));
+  if (trace_) attention_.narrow(1, 0, n).copy_(attention);
 }
 
 int DeviceMemoryLayer::FirstChanged() const {
@@ -280,20 +280,19 @@ void DeviceMemoryLayer::AppendTrace(std::vector<TraceEntry>& trace) const {
   const auto fetch = [](const Tensor& tensor) { return tensor.to(at::kCPU).contiguous(); };
   const Tensor selected = fetch(selected_), attention = fetch(attention_), positions = fetch(positions_),
                distances = fetch(distances_), weights = fetch(weights_);
-  const int64_t n = selected.size(1), capacity = positions.size(1);
+  const int64_t capacity = selected.size(1);
   for (int64_t i = 0; i < selected.numel(); ++i) {
     if (!selected.const_data_ptr<bool>()[i]) continue;
-    const int64_t row = i / n * capacity + i % n;
-    const float* const weight = weights.const_data_ptr<float>() + row * (1 + k_);
+    const float* const weight = weights.const_data_ptr<float>() + i * (1 + k_);
     TraceEntry entry{.layer = layer_,
-                     .head = static_cast<int>(i / n),
-                     .position = static_cast<int>(i % n),
+                     .head = static_cast<int>(i / capacity),
+                     .position = static_cast<int>(i % capacity),
                      .attention = attention.const_data_ptr<float>()[i],
                      .own_weight = weight[0],
                      .neighbours = {},
                      .weights = {weight + 1, weight + 1 + k_},
                      .use = use_index_};
-    for (int64_t j = row * k_; j < (row + 1) * k_; ++j) {
+    for (int64_t j = i * k_; j < (i + 1) * k_; ++j) {
       entry.neighbours.push_back({.position = positions.const_data_ptr<int64_t>()[j],
                                   .distance = distances.const_data_ptr<float>()[j]});
     }
@@ -303,7 +302,8 @@ void DeviceMemoryLayer::AppendTrace(std::vector<TraceEntry>& trace) const {
 
 bool DeviceMemoryLayer::Unshare() {
   bool copied = false;
-  for (Tensor* tensor : {&query_, &mixed_, &mixes_, &was_selected_, &positions_, &distances_, &weights_}) {
+  for (Tensor* tensor :
+       {&query_, &mixed_, &mixes_, &selected_, &attention_, &positions_, &distances_, &weights_}) {
     copied |= mtm::Unshare(*tensor);
   }
   return copied;

@@ -125,15 +125,15 @@ class DeviceMemoryLayer {
   int64_t n_head_, n_stored_, head_dim_, k_;
   bool trace_;
 
-  at::Tensor query_;         // [n_head, capacity, head_dim]
-  at::Tensor mixed_;         // [n_head, capacity, head_dim]: V'
-  at::Tensor mixes_;         // [n_head, capacity, head_dim]: of all rows
-  at::Tensor selected_;      // [n_head, n], bool: of the last Select
-  at::Tensor was_selected_;  // [n_head, capacity], bool: in mixed_
-  at::Tensor changed_;       // [n], bool: by the last Select, in some head
-  // Of all rows, for the trace: [n_head, capacity, k]; weights with the own one in front, 0 where it does not
-  // compete.
-  at::Tensor positions_, distances_, weights_, attention_;
+  at::Tensor query_;     // [n_head, capacity, head_dim]
+  at::Tensor mixed_;     // [n_head, capacity, head_dim]: V'
+  at::Tensor mixes_;     // [n_head, capacity, head_dim]: of all rows
+  at::Tensor selected_;  // [n_head, capacity], bool: whose mixes are in mixed_
+  at::Tensor changed_;   // [n], bool: by the last Select, in some head
+  // For the trace. Of the last Select: [n_head, capacity].
+  at::Tensor attention_;
+  // Of all rows: [n_head, capacity, k]; weights with the own one in front, 0 where it does not compete.
+  at::Tensor positions_, distances_, weights_;
 };
 
 }  // namespace mtm

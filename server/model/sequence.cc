@@ -85,9 +85,7 @@ Sequence::Sequence(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Sequence::~Sequence() = default;
 
 std::unique_ptr<Sequence> Sequence::Fork() const {
-  auto state = std::make_unique<State>(*state_);
-  state->SetCachesId();
-  return std::unique_ptr<Sequence>(new Sequence(std::move(state)));
+  return std::unique_ptr<Sequence>(new Sequence(std::make_unique<State>(*state_)));
 }
 
 void Sequence::TakeOver(std::shared_ptr<const PromptPrefix> prefix, int n) {

@@ -57,7 +57,6 @@ void UpdateMemoriesByTorch(std::vector<MemoryRows>& all) {
     const Tensor length =
         at::scalar_tensor(one.attention.size(1), one.attention.options().dtype(at::kDouble));
     one.layer->device_memory->Select(one.attention, length, one.layer->value);
-    one.sequence->SetCachesId();  // what is selected is in a new tensor
   }
   const auto time = std::chrono::steady_clock::now() - start;
   for (MemoryRows& one : all) {
